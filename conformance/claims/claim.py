@@ -1,0 +1,84 @@
+"""This module is how a claim is declared: one decorated function, its name the id, its docstring the public text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conformance.record import Cell, ClaimEntry, Evidence, Level, Tier, Verdict
+
+if TYPE_CHECKING:
+    from conformance.subject import Subject
+
+Decision = Callable[["Subject"], Cell]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of the contract and the function that decides it for a subject."""
+
+    id: str
+    text: str
+    group: str
+    level: Level
+    tier: Tier
+    needs: tuple[str, ...]
+    """Ids of the claims that must hold for this one to have a meaning."""
+    source: str
+    """Who makes the promise: a timm document or test, or a downstream project that relies on it."""
+    decide: Decision
+
+    def entry(self) -> ClaimEntry:
+        """The claim as the header of a run carries it."""
+        return ClaimEntry(
+            id=self.id, text=self.text, group=self.group, level=self.level, tier=self.tier, needs=self.needs
+        )
+
+
+def claim(
+    *, group: str, source: str, level: Level = Level.MUST, tier: Tier = Tier.CORE, needs: tuple[str, ...] = ("builds",)
+) -> Callable[[Decision], Claim]:
+    """Declare the decorated function to be a claim.
+
+    The function gets a subject and returns a cell. An exception that it lets through is a violation (observed), since
+    the contract says that the call works; memory errors are told apart by `conformance.decide`.
+    """
+
+    def declare(function: Decision) -> Claim:
+        text = inspect.getdoc(function) or ""
+        return Claim(
+            id=function.__name__,  # type: ignore[attr-defined]  # claims are plain functions
+            text=" ".join(text.split("\n\n")[0].split()),
+            group=group,
+            level=level,
+            tier=tier,
+            needs=needs,
+            source=source,
+            decide=function,
+        )
+
+    return declare
+
+
+def holds(evidence: Evidence) -> Cell:
+    """The claim is kept."""
+    return Cell(verdict=Verdict.HOLDS, evidence=evidence)
+
+
+def violated(reason: str, evidence: Evidence = Evidence.OBSERVED, *, cause: str | None = None, **witness: Any) -> Cell:
+    """The claim is broken; `witness` are the facts that show it, as JSON values."""
+    return Cell(
+        verdict=Verdict.VIOLATED, evidence=evidence, reason=reason, cause=cause, witness=dict(witness) or None
+    )
+
+
+def undecided(reason: str, *, cause: str | None = None) -> Cell:
+    """Neither proved nor refuted; the reason says what stood in the way."""
+    return Cell(verdict=Verdict.UNDECIDED, reason=reason, cause=cause)
+
+
+def not_applicable(reason: str) -> Cell:
+    """The claim has no meaning for this subject."""
+    return Cell(verdict=Verdict.NOT_APPLICABLE, reason=reason)
