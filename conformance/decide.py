@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
+import traceback
+import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+
+import msgspec
 
 from conformance.claims import CLAIMS
-from conformance.claims.claim import not_applicable
-from conformance.record import Cell, Evidence, Record, Verdict
-from conformance.subject import Subject
+from conformance.claims.claim import not_applicable, undecided, violated
+from conformance.record import Cell, Record, Verdict
+from conformance.subject import Pass, Subject
+from conformance.subject.subject import BATCH
+
+LONGEST_REASON = 400
+"""Characters of a reason; compilers write pages."""
+
+SOURCE_PLACE = re.compile(r'File "[^"]*?(?P<path>(?:timm|torch)/[^"]+)", line (?P<line>\d+)')
+"""Where TorchScript's compiler points to."""
+
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|DefaultCPUAllocator|std::bad_alloc", re.IGNORECASE)
+"""torch raises a plain RuntimeError from its allocator: that is the machine's memory, not a violation."""
 
 
 class Examination:
@@ -33,18 +50,25 @@ class Examination:
         claim = CLAIMS[claim_id]
         for need in claim.needs:
             if self.cell(need).verdict is not Verdict.HOLDS:
-                return not_applicable(f"needs {need}, which does not hold")
+                return not_applicable(f"needs {need}, which {_said(self.cell(need))}")
         started = time.perf_counter()
         try:
-            return claim.decide(self.subject)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                cell = claim.decide(self.subject)
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
-            return Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=repr(error))
+            cell = cell_of(error)
         finally:
             self.cost[claim_id] = time.perf_counter() - started
+        return _with_cause(claim_id, cell)
 
     def describe(self) -> Record:
         """The facts of the subject (class, widths, fingerprints), without cells. Nothing is built if `builds` fails."""
-        return Record(model=self.subject.name)
+        if self.cell("builds").verdict is not Verdict.HOLDS:
+            return Record(model=self.subject.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _facts(self.subject)
 
     def close(self) -> None:
         """Let go of the models and clear what TorchScript keeps for the process."""
@@ -56,5 +80,96 @@ def decide(name: str, claim_ids: Iterable[str]) -> Record:
     examination = Examination(name)
     cells = {claim_id: examination.cell(claim_id) for claim_id in claim_ids}
     facts = examination.describe()
+    cost = {claim_id: round(seconds, 3) for claim_id, seconds in examination.cost.items()}
     examination.close()
-    return Record(model=name, module=facts.module, cells=cells, cost=examination.cost)
+    return msgspec.structs.replace(facts, cells=cells, cost=cost)
+
+
+def _said(cell: Cell) -> str:
+    return {
+        Verdict.VIOLATED: "is violated",
+        Verdict.UNDECIDED: "is undecided",
+        Verdict.NOT_APPLICABLE: "does not apply",
+        Verdict.HOLDS: "holds",
+    }[cell.verdict]
+
+
+def cell_of(error: BaseException) -> Cell:
+    """The cell of an exception where the contract says that the call works."""
+    reason = _reason(error)
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        return undecided(f"memory ran out: {reason}", cause=_digest("memory"))
+    frame = _timm_frame(error)
+    where = f" (timm/{frame})" if frame and "timm/" not in reason else ""
+    cause = _digest(type(error).__name__, normalised(str(error)), frame.rpartition(":")[0] if frame else "")
+    return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)
+
+
+def normalised(message: str) -> str:
+    """The message without what differs between models that fail alike: numbers, addresses, quoted names, paths."""
+    message = re.sub(r"0x[0-9a-f]+", "0x…", message)
+    message = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", message)
+    return re.sub(r"\d+", "#", " ".join(message.split()))[:LONGEST_REASON]
+
+
+def _reason(error: BaseException) -> str:
+    """The message on one line, paths of this machine cut down to the package's own; notes after it."""
+    text, _, source = str(error).partition('File "')
+    place = SOURCE_PLACE.search(f'File "{source}')
+    text = " ".join(text.split()).rstrip(": ")
+    if len(text) > LONGEST_REASON:
+        text = f"{text[: LONGEST_REASON - 1]}…"
+    if place is not None:
+        text = f"{text} ({place['path']}:{place['line']})"
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    return "; ".join(part for part in (text.encode("utf-8", "replace").decode(), notes) if part)
+
+
+def _timm_frame(error: BaseException) -> str | None:
+    """`models/levit.py:617` of the innermost frame in timm."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = PurePath(frame.filename).parts
+        if "timm" in parts:
+            return f"{'/'.join(parts[len(parts) - parts[::-1].index('timm') :])}:{frame.lineno}"
+    return None
+
+
+def _with_cause(claim_id: str, cell: Cell) -> Cell:
+    if cell.cause is not None or cell.verdict not in (Verdict.VIOLATED, Verdict.UNDECIDED):
+        return cell
+    return msgspec.structs.replace(cell, cause=_digest(claim_id, normalised(cell.reason or "")))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:10]
+
+
+
+
+def _facts(subject: Subject) -> Record:
+    model = subject.as_built
+    parameters = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    return Record(
+        model=subject.name,
+        module=type(model).__module__.rpartition(".")[2],
+        class_name=type(model).__name__,
+        params=sum(parameters.values()),
+        input_size=subject.input_size,
+        batch_size=BATCH,
+        num_features=_whole(model, "num_features"),
+        head_hidden_size=_whole(model, "head_hidden_size"),
+        fingerprints={name: _fingerprint(subject, name) for name in ("features", "pre_logits", "logits")},
+    )
+
+
+def _whole(model: object, attribute: str) -> int | None:
+    value = getattr(model, attribute, None)
+    return value if isinstance(value, int) else None
+
+
+def _fingerprint(subject: Subject, name: str) -> str | None:
+    try:
+        taken: Pass = getattr(subject, name)
+    except Exception:  # noqa: BLE001  # the claims say what failed; here it only means that there is none
+        return None
+    return subject.ledger.values.digest(taken.number) if taken.is_provable and taken.number is not None else None

@@ -1,1 +1,106 @@
-"""This module declares claims."""
+"""This module declares the Classifier claims: what resetting, removing and naming the classifier does."""
+
+from __future__ import annotations
+
+import torch
+
+from conformance.claims.claim import claim, holds, not_applicable, undecided, violated
+from conformance.claims.equality import describe, same, shapes
+from conformance.record import Cell, Evidence
+from conformance.subject import OTHER_CLASSES, Subject, resets, usage
+
+TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
+TIMM_DOCUMENTATION = "timm documentation: feature extraction, pooled features"
+
+
+@claim(group="classifier", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+def reset_to_pooled(subject: Subject) -> Cell:
+    """After `reset_classifier(0)` the model gives what pre_logits were, values and shape."""
+    if not subject.classes:
+        return not_applicable("the model takes no classes")
+    return same(subject, resets.to_none(subject), subject.pre_logits, "the model after reset_classifier(0)", "pre_logits")
+
+
+@claim(group="classifier", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+def built_headless(subject: Subject) -> Cell:
+    """Built with `num_classes=0` the model gives what pre_logits are with a classifier, values and shape."""
+    return same(subject, subject.headless_forward, subject.pre_logits, "create_model(…, num_classes=0)(x)", "pre_logits")
+
+
+@claim(group="classifier", source="timm documentation: fine-tuning, reset_classifier", needs=("pre_logits_supported",))
+def reset_to_classes(subject: Subject) -> Cell:
+    """`reset_classifier(N)` gives logits of width N and `num_classes == N`, from no classes and from others."""
+    if not subject.classes:
+        return not_applicable("the model takes no classes")
+    _, _, classes, output = resets.to_other(subject)
+    for start, count, logits in (
+        ("from other classes", classes, output),
+        ("from no classes", *resets.none_to_other(subject)),
+    ):
+        if count != OTHER_CLASSES:
+            return violated(f"reset_classifier({OTHER_CLASSES}) {start} leaves num_classes at {count}")
+        if not isinstance(logits, torch.Tensor) or logits.shape[-1] != OTHER_CLASSES or logits.ndim != 2:
+            return violated(f"reset_classifier({OTHER_CLASSES}) {start} gives {describe(logits)} as logits")
+    return holds(Evidence.OBSERVED)
+
+
+@claim(
+    group="classifier",
+    source="timm tests/test_models.py::_assert_reset_classifier_preserves_parent_device_dtype",
+    needs=("pre_logits_supported",),
+)
+def reset_keeps_placement(subject: Subject) -> Cell:
+    """`reset_classifier(N)` makes a classifier of the model's dtype and device, and leaves eval mode as it was."""
+    if not subject.classes:
+        return not_applicable("the model takes no classes")
+    misplaced, training, _, _ = resets.to_other(subject)
+    if misplaced:
+        name, where = misplaced[0]
+        return violated(f"reset_classifier makes {name} as {where} in a model that is float64 on its own device")
+    if training:
+        return violated(f"reset_classifier leaves {training[0]} in training mode, where it behaves differently")
+    return holds(Evidence.OBSERVED)
+
+
+@claim(group="classifier", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
+def unpooled_reset(subject: Subject) -> Cell:
+    """After `reset_classifier(0, '')` the model gives features of the shape that `forward_features` gives."""
+    if not subject.classes:
+        return not_applicable("the model takes no classes")
+    try:
+        output = resets.unpooled(subject)
+    except AssertionError as error:
+        if "pool" in str(error).lower():
+            return not_applicable(f"timm declares that pooling cannot be disabled: {error}")
+        raise
+    features = subject.features.output
+    if shapes(output) != shapes(features):
+        return violated(
+            f"after reset_classifier(0, '') the model gives {shapes(output)}, forward_features gives {shapes(features)}"
+        )
+    return holds(Evidence.OBSERVED)
+
+
+@claim(group="classifier", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
+def classifier_named(subject: Subject) -> Cell:
+    """`default_cfg['classifier']` names the classifier: modules with weights, whose outputs are the last thing computed."""
+    if not subject.classes:
+        return not_applicable("the model takes no classes")
+    named = subject.headed.default_cfg.get("classifier")
+    names = [named] if isinstance(named, str) else list(named or ())
+    if not names:
+        return violated("default_cfg names no classifier")
+    modules = dict(subject.headed.named_modules())
+    for name in names:
+        if name not in modules:
+            return violated(f"default_cfg names the classifier {name!r}, which the model does not have")
+        if getattr(modules[name], "weight", None) is None:
+            return violated(f"default_cfg names the classifier {name!r}, a {type(modules[name]).__name__} without weight")
+    last = usage.is_last_applied(subject, names)
+    if last is None:
+        return undecided("no proof: the forward pass could not be numbered")
+    if not last:
+        return violated(
+            f"the model computes on after {', '.join(names)}, which default_cfg names its classifier", Evidence.PROVED
+        )
+    return holds(Evidence.PROVED)

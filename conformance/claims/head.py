@@ -2,13 +2,133 @@
 
 from __future__ import annotations
 
-from conformance.claims.claim import claim, holds
-from conformance.record import Cell, Evidence
+import torch
+
+from conformance.claims.claim import claim, holds, not_applicable, undecided, violated
+from conformance.claims.equality import describe, same
+from conformance.record import Cell, Evidence, Level
 from conformance.subject import Subject
+from conformance.subject.usage import tensors_of
+
+TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
+TIMM_DOCUMENTATION = "timm documentation: feature extraction, penultimate layer features"
 
 
 @claim(group="head", source="timm documentation: timm.create_model", needs=())
 def builds(subject: Subject) -> Cell:
-    """`timm.create_model(name)` builds the model."""
-    subject.model()
+    """`timm.create_model(name)` builds the model without weights."""
+    model = subject.as_built
+    if not isinstance(model, torch.nn.Module):
+        return violated(f"create_model gives {type(model).__name__}, not a torch.nn.Module")
     return holds(Evidence.OBSERVED)
+
+
+@claim(group="head", source=TIMM_DOCUMENTATION)
+def forward_features_runs(subject: Subject) -> Cell:
+    """`model.forward_features(x)` runs on a batch of images of the declared input size."""
+    features = subject.features.output
+    if not tensors_of(features):
+        return violated(f"forward_features gives {describe(features)}, no tensor")
+    return holds(Evidence.OBSERVED)
+
+
+@claim(group="head", source=TIMM_CFG_TEST, needs=("forward_features_runs",))
+def features_width(subject: Subject) -> Cell:
+    """The channel dimension of the unpooled features equals `model.num_features`.
+
+    The channel dimension is the last of (batch, tokens, channels), and of (batch, …) maps the one that the model's
+    `output_fmt` says, NCHW where it says nothing.
+    """
+    features = subject.features.output
+    expected = subject.headed.num_features
+    if not isinstance(features, torch.Tensor):
+        return violated(f"forward_features gives {describe(features)}, which has no single channel dimension")
+    if features.ndim not in (2, 3, 4):
+        return violated(f"forward_features gives {describe(features)}, neither tokens nor a map")
+    layout = str(getattr(subject.headed, "output_fmt", "NCHW"))
+    axis = 1 if features.ndim == 4 and layout.endswith("NCHW") else features.ndim - 1
+    width = features.shape[axis]
+    if width == expected:
+        return holds(Evidence.OBSERVED)
+    return violated(
+        f"forward_features gives {describe(features)}: {width} channels in dimension {axis}, num_features is {expected}",
+        channels=width,
+        num_features=expected,
+    )
+
+
+@claim(group="head", source=TIMM_DOCUMENTATION, needs=("forward_features_runs",))
+def pre_logits_supported(subject: Subject) -> Cell:
+    """`model.forward_head(features, pre_logits=True)` gives the pooled embedding as one tensor."""
+    try:
+        pooled = subject.pre_logits.output
+    except NotImplementedError as error:
+        return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
+    if not isinstance(pooled, torch.Tensor):
+        return violated(f"forward_head(…, pre_logits=True) gives {describe(pooled)}, not one tensor")
+    return holds(Evidence.OBSERVED)
+
+
+@claim(group="head", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
+def pre_logits_pooled(subject: Subject) -> Cell:
+    """pre_logits are (batch, width) with width == `model.head_hidden_size`."""
+    pooled = subject.pre_logits.output
+    if pooled.ndim != 2:
+        return violated(f"pre_logits are {describe(pooled)}, not (batch, width)")
+    expected = subject.headed.head_hidden_size
+    if pooled.shape[1] != expected:
+        return violated(
+            f"pre_logits are {pooled.shape[1]} wide, head_hidden_size is {expected}",
+            width=pooled.shape[1],
+            head_hidden_size=expected,
+        )
+    return holds(Evidence.OBSERVED)
+
+
+@claim(group="head", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+def head_composes(subject: Subject) -> Cell:
+    """Route 1: `forward_head(forward_features(x))` computes what `model(x)` computes."""
+    return same(subject, subject.logits, subject.forward, "forward_head(forward_features(x))", "model(x)")
+
+
+@claim(group="head", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+def classifier_consistent(subject: Subject) -> Cell:
+    """Route 2: `get_classifier()(pre_logits)` computes what `forward_head(features)` computes."""
+    if not subject.classes:
+        return not_applicable("the model takes no classes")
+    classifier = subject.headed.get_classifier()
+    containers = (list, tuple, torch.nn.ModuleList)
+    if not callable(classifier) or isinstance(classifier, containers):
+        parts = [type(part).__name__ for part in classifier] if isinstance(classifier, containers) else []
+        what = f"{type(classifier).__name__} of {', '.join(parts)}" if parts else type(classifier).__name__
+        return violated(f"get_classifier() gives a {what}, which cannot be called")
+    called = subject.run(lambda: classifier(subject.pre_logits.output), subject.headed)
+    return same(subject, called, subject.logits, "get_classifier()(pre_logits)", "forward_head(features)")
+
+
+@claim(group="head", source="one backbone pass for three outputs: fine-tuning and retrieval code", needs=("pre_logits_supported",))
+def head_is_pure(subject: Subject) -> Cell:
+    """`forward_head` leaves the features as they were, so that one backbone pass serves all three outputs."""
+    features = subject.features
+    if features.number is None or features.unprovable:
+        return undecided(f"no proof: {(*features.unprovable, 'the features have no number')[0]}")
+    for taken in (subject.pre_logits, subject.logits):
+        if taken.unprovable:
+            return undecided(f"no proof: {taken.unprovable[0]}")
+    if subject.ledger.result(features.output) == features.number:
+        return holds(Evidence.PROVED)
+    return violated("forward_head writes to the features it is given", Evidence.PROVED)
+
+
+@claim(
+    group="head",
+    source="open_clip timm_model.py, autogluon timm_image.py, torchgeo: read num_features as the embedding's width",
+    level=Level.SIGNAL,
+    needs=("pre_logits_supported",),
+)
+def pooled_width_is_num_features(subject: Subject) -> Cell:
+    """pre_logits are as wide as `model.num_features`, which downstream projects assume."""
+    width, assumed = subject.pre_logits.output.shape[-1], subject.headed.num_features
+    if width == assumed:
+        return holds(Evidence.OBSERVED)
+    return violated(f"pre_logits are {width} wide, num_features is {assumed}", width=width, num_features=assumed)

@@ -1,1 +1,47 @@
-"""This module declares claims."""
+"""This module declares the property claims: determinism, use of parameters, dtypes."""
+
+from __future__ import annotations
+
+import torch
+
+from conformance.claims.claim import claim, holds, undecided, violated
+from conformance.claims.equality import describe
+from conformance.record import Cell, Evidence
+from conformance.subject import Subject, usage
+
+
+@claim(group="properties", source="PyTorch documentation: torch.nn.Module.eval")
+def deterministic_in_eval(subject: Subject) -> Cell:
+    """In eval mode the same input gives the same output."""
+    forward = subject.forward
+    if forward.unprovable:
+        return undecided(f"no proof: {forward.unprovable[0]}")
+    assert forward.number is not None
+    why = subject.ledger.values.why_fresh(forward.number)
+    if why is None:
+        return holds(Evidence.PROVED)
+    if why.startswith("random"):
+        return violated(f"the output in eval mode depends on a random number ({why})", Evidence.PROVED)
+    return undecided(f"no proof: the output depends on {why}")
+
+
+@claim(group="properties", source="PyTorch documentation: DistributedDataParallel, find_unused_parameters")
+def uses_all_parameters(subject: Subject) -> Cell:
+    """Every trainable parameter takes part in the output, without which DistributedDataParallel stumbles."""
+    forward = subject.forward
+    if forward.unprovable:
+        return undecided(f"no proof: {forward.unprovable[0]}")
+    unused = usage.unused_parameters(subject)
+    if not unused:
+        return holds(Evidence.PROVED)
+    shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+    return violated(f"the output does not depend on {shown}", Evidence.PROVED, unused=unused)
+
+
+@claim(group="properties", source="timm tests/test_models.py::_assert_dtype_change_after_forward")
+def keeps_dtype(subject: Subject) -> Cell:
+    """A model converted to bfloat16 after it has run takes bfloat16 images and gives bfloat16 outputs."""
+    output = usage.output_in(subject, torch.bfloat16)
+    if any(tensor.dtype != torch.bfloat16 for tensor in usage.tensors_of(output)):
+        return violated(f"converted to bfloat16 the model gives {describe(output)}")
+    return holds(Evidence.OBSERVED)

@@ -1,1 +1,61 @@
-"""This module declares claims."""
+"""This module declares the TorchScript claims: the model scripts, and the script computes the same."""
+
+from __future__ import annotations
+
+from conformance.claims.claim import claim, holds, undecided
+from conformance.claims.equality import same
+from conformance.record import Cell, Evidence
+from conformance.subject import Subject, scripting
+
+TIMM_TEST = "timm tests/test_models.py::test_model_forward_torchscript"
+
+
+@claim(group="torchscript", source=TIMM_TEST)
+def scripts(subject: Subject) -> Cell:
+    """`torch.jit.script(model)` compiles the model as `create_model` builds it."""
+    try:
+        scripting.scripted(subject)
+    except Exception as error:
+        error.add_note(
+            "create_model(…, scriptable=True) mends it"
+            if scripting.is_mended_by_scriptable(subject)
+            else "create_model(…, scriptable=True) does not mend it"
+        )
+        raise
+    return holds(Evidence.OBSERVED)
+
+
+@claim(group="torchscript", source=TIMM_TEST, needs=("scripts",))
+def script_matches(subject: Subject) -> Cell:
+    """The scripted model computes what the model computes."""
+    return _stateless(subject) or same(
+        subject, scripting.forward(subject), subject.forward, "the scripted model", "model(x)"
+    )
+
+
+@claim(group="torchscript", source="timm documentation: feature extraction", needs=("scripts", "pre_logits_supported"))
+def script_pre_logits(subject: Subject) -> Cell:
+    """On the scripted model, `forward_features` then `forward_head(…, pre_logits=True)` compute what they do on the model."""
+    return _stateless(subject) or same(
+        subject,
+        scripting.pre_logits(subject),
+        subject.pre_logits,
+        "scripted.forward_head(scripted.forward_features(x), pre_logits=True)",
+        "the model's",
+    )
+
+
+@claim(group="torchscript", source="torch.jit.save documentation", needs=("scripts",))
+def script_round_trips(subject: Subject) -> Cell:
+    """The scripted model, saved and loaded, computes what it did before."""
+    return _stateless(subject) or same(
+        subject, scripting.loaded_forward(subject), scripting.forward(subject), "the loaded model", "the scripted model"
+    )
+
+
+def _stateless(subject: Subject) -> Cell | None:
+    """An undecided cell where compiled methods assign to attributes: two runs of such a program may differ."""
+    assigned = scripting.state(subject)
+    if assigned:
+        return undecided(f"no proof: the scripted model assigns to {assigned[0]} as it runs")
+    return None

@@ -1,6 +1,7 @@
 """This package is the subject: one timm model, what it builds and traces, each once. Only it knows timm."""
 
 from conformance.subject.names import names
-from conformance.subject.subject import Subject
+from conformance.subject.passes import Pass
+from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
 
-__all__ = ["Subject", "names"]
+__all__ = ["CLASSES", "OTHER_CLASSES", "Pass", "Subject", "names"]

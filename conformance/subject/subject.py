@@ -1,8 +1,162 @@
-"""This module is the subject (stub)."""
-import timm, torch
+"""This module is the subject: one name of `timm.list_models()`, what is built of it and traced, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import timm
+import torch
+
+from conformance.engine import script
+from conformance.engine.outside import recording
+from conformance.engine.trace import Ledger
+from conformance.subject.build import BulkOnMeta, move_to_meta, name_leaves
+from conformance.subject.passes import Pass, run
+
+T = TypeVar("T")
+
+BATCH = 2
+"""Images in a batch: with one, a swapped batch dimension would go unseen."""
+CLASSES = 13
+"""What a model that defaults to no classes is given: without a classifier the classifier claims would hold vacuously."""
+OTHER_CLASSES = 7
+"""What a classifier is reset to; no timm model has so few or such a width."""
+
+
 class Subject:
-    def __init__(self, name): self.name = name
-    def model(self):
-        with torch.device("meta"):
-            return timm.create_model(self.name)
-    def close(self): pass
+    """One model under test. Everything is built when first asked for and kept; a failure is kept and raised again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ledger = Ledger()
+        self._kept: dict[str, Any] = {}
+        self._failed: dict[str, Exception] = {}
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once under the name `what`.
+
+        Raises:
+            Exception: what `make` raised, the same one each time.
+        """
+        if what in self._failed:
+            raise self._failed[what]
+        if what not in self._kept:
+            try:
+                self._kept[what] = make()
+            except Exception as error:
+                self._failed[what] = error
+                raise
+        return self._kept[what]  # type: ignore[no-any-return]  # what make gave
+
+    # Models
+
+    def construct(self, make: Callable[[], T]) -> T:
+        """Run `make` as models are built: weights on the meta device, every operation entered into the ledger."""
+        with recording(self.ledger), BulkOnMeta():
+            return make()
+
+    def move_to_meta(self, model: torch.nn.Module) -> dict[int, str]:
+        """See `conformance.subject.build.move_to_meta`."""
+        return move_to_meta(model, self.ledger)
+
+    def build(self, **arguments: Any) -> torch.nn.Module:
+        """A new model in eval mode on the meta device, its leaves named. Nothing is shared with earlier ones.
+
+        Raises:
+            Exception: whatever `timm.create_model` raises.
+        """
+        model = self.construct(lambda: timm.create_model(self.name, **arguments))
+        name_leaves(model.eval(), self.ledger, self.move_to_meta(model))
+        return model
+
+    def build_headed(self, **arguments: Any) -> torch.nn.Module:
+        """A new model with a classifier: as `create_model` builds it, or with `CLASSES` where that gives none."""
+        if getattr(self.as_built, "num_classes", 0):
+            return self.build(**arguments)
+        return self.build(num_classes=CLASSES, **arguments)
+
+    def spare(self) -> torch.nn.Module:
+        """A second headed model, which resets may change."""
+        return self.once("spare", self.build_headed)
+
+    @property
+    def as_built(self) -> torch.nn.Module:
+        """`create_model(name)`."""
+        return self.once("as built", self.build)
+
+    @property
+    def headed(self) -> torch.nn.Module:
+        """The model with a classifier: as built, or with `CLASSES` classes where it would have none."""
+        if getattr(self.as_built, "num_classes", 0):
+            return self.as_built
+        return self.once("headed", self.build_headed)
+
+    @property
+    def classes(self) -> int:
+        """How many logits the headed model has."""
+        return int(getattr(self.headed, "num_classes", 0))
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(channels, height, width) that the model's default_cfg declares, in pixels."""
+        channels, height, width = self.as_built.default_cfg["input_size"]  # type: ignore[index,misc]  # timm's
+        return (int(channels), int(height), int(width))
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The input of every pass: float32, (BATCH, *input_size), on the meta device."""
+        return self.once("images", self._make_images)
+
+    def _make_images(self) -> torch.Tensor:
+        images = torch.empty((BATCH, *self.input_size), device="meta")
+        self.ledger.name_leaf("input", [("images", images, None)])
+        return images
+
+    # Passes of the headed model
+
+    def run(self, call: Callable[[], Any], *modules: torch.nn.Module) -> Pass:
+        """Record one call."""
+        return run(self.ledger, call, *modules)
+
+    @property
+    def features(self) -> Pass:
+        """`forward_features(images)`."""
+        model, images = self.headed, self.images
+        return self.once("features", lambda: self.run(lambda: model.forward_features(images), model))  # type: ignore[operator]
+
+    @property
+    def pre_logits(self) -> Pass:
+        """`forward_head(features, pre_logits=True)`."""
+        model, features = self.headed, self.features.output
+        return self.once("pre_logits", lambda: self.run(lambda: model.forward_head(features, pre_logits=True), model))  # type: ignore[operator]
+
+    @property
+    def logits(self) -> Pass:
+        """`forward_head(features)`."""
+        model, features = self.headed, self.features.output
+        return self.once("logits", lambda: self.run(lambda: model.forward_head(features), model))  # type: ignore[operator]
+
+    @property
+    def forward(self) -> Pass:
+        """`model(images)`."""
+        model, images = self.headed, self.images
+        return self.once("forward", lambda: self.run(lambda: model(images), model))
+
+    @property
+    def headless_forward(self) -> Pass:
+        """`create_model(name, num_classes=0)(images)`."""
+
+        def make() -> Pass:
+            model = self.as_built if getattr(self.as_built, "num_classes", None) == 0 else self.build(num_classes=0)
+            images = self.images
+            return self.run(lambda: model(images), model)
+
+        return self.once("headless forward", make)
+
+    def close(self) -> None:
+        """Let go of everything built and clear what TorchScript keeps for the process."""
+        self._kept.clear()
+        self._failed.clear()
+        self.ledger = Ledger()
+        script.forget_everything()

@@ -1,0 +1,68 @@
+"""This module turns two passes into a cell: proved equal, observed to differ in shape, or undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from conformance.claims.claim import holds, undecided, violated
+from conformance.engine.difference import where_they_part
+from conformance.record import Cell, Evidence
+from conformance.subject import Pass, Subject
+
+
+def describe(output: Any) -> str:
+    """Shape and dtype of an output as people write them: `tensor (2, 1000) float32`, `tuple of 2 …`."""
+    if isinstance(output, torch.Tensor):
+        return f"tensor {tuple(output.shape)} {str(output.dtype).removeprefix('torch.')}"
+    if isinstance(output, Mapping):
+        return "dict of " + ", ".join(f"{key}: {describe(value)}" for key, value in output.items())
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return f"{type(output).__name__} of {len(output)} ({', '.join(describe(part) for part in output)})"
+    return type(output).__name__
+
+
+def shapes(output: Any) -> str:
+    """The shapes in an output, without dtypes."""
+    if isinstance(output, torch.Tensor):
+        return str(tuple(output.shape))
+    parts = list(output.values()) if isinstance(output, Mapping) else output
+    return f"{len(parts)} tensors: {', '.join(shapes(part) for part in parts)}"
+
+
+def skeleton(output: Any) -> object:
+    """What two outputs must share to be comparable at all: containers, shapes, dtypes."""
+    if isinstance(output, torch.Tensor):
+        return (tuple(output.shape), output.dtype)
+    if isinstance(output, Mapping):
+        return {str(key): skeleton(value) for key, value in output.items()}
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        # A list and a tuple of the same tensors serve alike: TorchScript has no other way to say it.
+        return [skeleton(part) for part in output]
+    return type(output).__name__
+
+
+def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Cell:
+    """Whether two passes computed the same function; `what` and `other` name them in the reason."""
+    if skeleton(left.output) != skeleton(right.output):
+        return violated(
+            f"{what} gives {describe(left.output)}, {other} gives {describe(right.output)}",
+            **{"left": describe(left.output), "right": describe(right.output)},
+        )
+    for taken in (left, right):
+        if taken.unprovable:
+            return undecided(f"no proof: {taken.unprovable[0]}")
+    assert left.number is not None
+    assert right.number is not None
+    values = subject.ledger.values
+    why = values.why_fresh(left.number) or values.why_fresh(right.number)
+    if why is not None:
+        return undecided(f"no proof: the result depends on {why}")
+    if left.number == right.number:
+        return holds(Evidence.PROVED)
+    return undecided(
+        f"{what} and {other} compute with different operations: "
+        f"{where_they_part(values, left.number, right.number)}"
+    )

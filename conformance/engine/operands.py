@@ -1,0 +1,91 @@
+"""This module writes what an operation is given as a payload: exact, typed, and equal only for equal arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+class Unmodelled(Exception):  # noqa: N818  # a fact about a computation, not a fault of the program
+    """Something that value numbering cannot express: its result must equal nothing."""
+
+
+DTYPE_NAMES = {value: str(value) for value in vars(torch).values() if isinstance(value, torch.dtype)}
+
+TENSOR = ("tensor",)
+"""Stands in a payload where a tensor was; the tensor's number is the next child."""
+
+
+def geometry(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Sizes, strides and offset (in elements), dtype, and the conj and neg bits of a strided tensor.
+
+    The stride of a dimension of size 1 reaches no element and differs by how a view was made: it is written as 0.
+
+    Raises:
+        Unmodelled: the layout is not strided, a size is symbolic, or the tensor is quantized.
+    """
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        raise Unmodelled(f"a tensor of layout {tensor.layout}, dtype {tensor.dtype}")
+    size, offset = tuple(tensor.size()), tensor.storage_offset()
+    stride = tuple([0 if n == 1 else step for n, step in zip(size, tensor.stride(), strict=True)])
+    if type(offset) is not int or not all(type(n) is int for n in size + stride):
+        raise Unmodelled("a tensor with symbolic sizes")
+    return (size, stride, offset, DTYPE_NAMES[tensor.dtype], int(tensor.is_conj()), int(tensor.is_neg()))
+
+
+def contiguous_geometry(tensor: torch.Tensor) -> tuple[object, ...]:
+    """The geometry of the same elements laid out in order, resolved of conj and neg bits."""
+    steps: list[int] = []
+    step = 1
+    for n in reversed(tensor.size()):
+        steps.append(0 if n == 1 else step)
+        step *= max(n, 1)
+    return (tuple(tensor.size()), tuple(reversed(steps)), 0, DTYPE_NAMES[tensor.dtype], 0, 0)
+
+
+def digest_of_bytes(tensor: torch.Tensor) -> str:
+    """A digest of the elements of a real tensor, in order."""
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return hashlib.blake2b(plain.view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def covers_storage(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is dense, non-overlapping, at offset 0 and as large as its storage."""
+    return (
+        tensor.storage_offset() == 0
+        and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        and torch.ops.aten.is_non_overlapping_and_dense.default(tensor)
+    )
+
+
+def encode(argument: Any, tensor: Callable[[torch.Tensor], None]) -> object:
+    """The payload of one argument; `tensor` is told of every tensor in it, in order.
+
+    Scalars are keyed by type and exact bits: -0.0, NaN, 2, 2.0 and True all differ.
+
+    Raises:
+        Unmodelled: the argument is of a kind that has no exact payload (generators, storages, symbolic numbers).
+    """
+    if isinstance(argument, torch.Tensor):
+        tensor(argument)
+        return TENSOR
+    kind = type(argument)
+    if argument is None or kind is int or kind is str:
+        return argument
+    if kind is list or kind is tuple or isinstance(argument, tuple):
+        return ("list", *(encode(item, tensor) for item in argument))
+    if kind is bool:
+        return ("bool", int(argument))
+    if kind is float:
+        return ("float", struct.pack("<d", argument).hex())
+    if kind is complex:
+        return ("complex", struct.pack("<dd", argument.real, argument.imag).hex())
+    if kind in (torch.dtype, torch.layout, torch.memory_format):
+        return (kind.__name__, str(argument))
+    if kind is torch.device:
+        return ("device", argument.type)
+    raise Unmodelled(f"an argument of type {kind.__name__}")

@@ -1,0 +1,172 @@
+"""This module watches what dispatch does not see: Python's own state while a recording is made.
+
+A recording proves nothing if a generator moved, a module's plain attribute changed, a thread was started or raw
+memory was touched while it was taken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from conformance.engine.trace import Ledger, Recording, Tracer
+
+FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})
+RAW_MEMORY = frozenset(
+    {
+        torch.Tensor.data_ptr,
+        torch.Tensor.untyped_storage,
+        torch.Tensor.storage,
+        torch.Tensor.__dlpack__,
+        torch.Tensor.share_memory_,
+        torch.Tensor.register_hook,
+    }
+)
+INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
+DEPTH = 4
+"""How deep containers among a module's attributes are compared."""
+
+
+class PythonData(TorchFunctionMode):
+    """The function mode of a recording: constants from Python data are made on the CPU, raw memory is noticed.
+
+    `torch.tensor` and its like fill memory without dispatching: made on the meta device they would be unknown. On the
+    CPU they have bytes, and the copy that follows is dispatched.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__()
+        self._recording = recording
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if self._recording.in_kernel:
+            return func(*args, **kwargs)
+        if func in RAW_MEMORY:
+            self._recording.void(f"raw memory was touched by {func.__name__}")
+        elif func in INDEXING:
+            args = (args[0], _with_tensors(args[1]), *args[2:])
+        elif func in FROM_PYTHON_DATA:
+            return _on_cpu_first(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _on_cpu_first(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    source = args[0] if args else kwargs.get("data")
+    device = kwargs.get("device")
+    if func is torch.Tensor.new_tensor:
+        device = source.device if device is None else device
+        data = args[1] if len(args) > 1 else kwargs.pop("data")
+        dtype = kwargs.get("dtype") or (data.dtype if isinstance(data, torch.Tensor) else None)
+        if isinstance(data, torch.Tensor):
+            return func(*args, **kwargs)
+        made = torch.tensor(data, dtype=dtype)
+        return made.to(device).requires_grad_(bool(kwargs.get("requires_grad", False)))
+    if device is None or isinstance(source, torch.Tensor) or torch.device(device).type != "meta":
+        return func(*args, **kwargs)
+    return func(*args, **{**kwargs, "device": "cpu"}).to(device)
+
+
+def _with_tensors(index: Any) -> Any:
+    """The index with lists of numbers as CPU tensors: indexing makes them on the indexed tensor's device otherwise."""
+    if isinstance(index, tuple):
+        return tuple(_with_tensors(part) for part in index)
+    if isinstance(index, list) and index and all(isinstance(part, int) for part in index):
+        return torch.tensor(index)
+    return index
+
+
+CONTAINERS = (dict, list, tuple, set, frozenset)
+PLAIN = (int, float, str, bool, type(None))
+
+
+def _flatten(found: list[tuple[str, Any]], name: str, value: Any, depth: int) -> None:
+    """Append the value and what it contains, each with a name; holding them keeps their identities from being reused."""
+    found.append((name, value))
+    if not depth or not isinstance(value, CONTAINERS):
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _flatten(found, key if type(key) is str else repr(key), item, depth - 1)
+    elif isinstance(value, CONTAINERS):
+        for item in value:
+            _flatten(found, name, item, depth - 1)
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    return left is right or (type(left) is type(right) and type(left) in PLAIN and left == right)
+
+
+class Attributes:
+    """The attributes of modules at one moment, buffers and submodules included, to be compared with a later one."""
+
+    def __init__(self, modules: Iterable[torch.nn.Module]) -> None:
+        self._parts = list({id(part): part for module in modules for part in module.modules()}.values())
+        self._before = [self._of(part) for part in self._parts]
+
+    @staticmethod
+    def _of(module: torch.nn.Module) -> list[tuple[str, Any]]:
+        found: list[tuple[str, Any]] = []
+        for name, value in module.__dict__.items():
+            if isinstance(value, CONTAINERS):
+                _flatten(found, name, value, DEPTH)
+            else:
+                found.append((name, value))
+        return found
+
+    def changes(self) -> list[str]:
+        """`Class.attribute` of everything that is not what it was."""
+        found: dict[str, None] = {}
+        for part, before in zip(self._parts, self._before, strict=True):
+            now = self._of(part)
+            if len(now) == len(before) and all(
+                old[0] == new[0] and _is_same(old[1], new[1]) for old, new in zip(before, now, strict=True)
+            ):
+                continue
+            for old, new in itertools.zip_longest(before, now, fillvalue=("?", None)):
+                if old[0] != new[0] or not _is_same(old[1], new[1]):
+                    found[f"{type(part).__name__}.{(old if old[0] != '?' else new)[0]}"] = None
+                    break
+        return list(found)
+
+
+@contextmanager
+def recording(ledger: Ledger, *modules: torch.nn.Module) -> Iterator[Recording]:
+    """Record what the body computes into `ledger`, without gradients; `modules` are those whose attributes may matter."""
+    taken = Recording()
+    attributes = Attributes(modules)
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    start = threading.Thread.start
+
+    def noticed(thread: threading.Thread) -> None:
+        taken.void("a thread was started")
+        start(thread)
+
+    threading.Thread.start = noticed  # type: ignore[method-assign]  # restored below
+    try:
+        with torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
+            yield taken
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]  # what it was
+        for change in attributes.changes():
+            taken.void(f"the attribute {change} changed")
+        if random.getstate() != python:
+            taken.void("Python's random generator moved")
+        if not _same_numpy_state(numpy, np.random.get_state()):  # noqa: NPY002
+            taken.void("NumPy's random generator moved")
+        if not torch.equal(torch.get_rng_state(), torch_state):
+            taken.void("torch's random generator moved")
+
+
+def _same_numpy_state(left: Any, right: Any) -> bool:
+    return bool(left[0] == right[0] and np.array_equal(left[1], right[1]) and left[2:] == right[2:])

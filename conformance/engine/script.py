@@ -1,0 +1,142 @@
+"""This module makes TorchScript safe to use for many models in one process, and on the meta device."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.jit import _recursive, _state, _trace
+
+from conformance.engine.trace import Ledger
+
+
+def script(model: torch.nn.Module) -> torch.jit.ScriptModule:
+    """`torch.jit.script(model)`, whose deprecation warning is no failure even where warnings are errors.
+
+    Raises:
+        Exception: whatever the compiler raises; `forget_everything` before the next model.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(model)  # type: ignore[no-any-return]  # untyped in torch
+
+
+def save(scripted: torch.jit.ScriptModule) -> bytes:
+    """The saved module. On the meta device it carries program and names, and no bytes of tensors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        buffer = io.BytesIO()
+        torch.jit.save(scripted, buffer)
+        return buffer.getvalue()
+
+
+def load(saved: bytes) -> torch.jit.ScriptModule:
+    """The module that was saved."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.load(io.BytesIO(saved))  # type: ignore[no-any-return]  # untyped in torch
+
+
+def name_loaded_tensors(original: torch.jit.ScriptModule, loaded: torch.jit.ScriptModule, ledger: Ledger) -> None:
+    """Enter into the ledger that each tensor attribute of `loaded` holds what the one of the same name held.
+
+    Saving keeps the bytes of every tensor and which of them share a storage (torch/csrc/jit/serialization); on the
+    meta device there are none to keep, so their equality is stated here, by name and geometry. A tensor without a
+    counterpart stays unknown.
+    """
+    before = dict(_tensor_attributes(original))
+    for name, tensor in _tensor_attributes(loaded):
+        counterpart = before.get(name)
+        if tensor.device.type == "meta" and counterpart is not None and _looks_alike(counterpart, tensor):
+            ledger.hold(tensor.untyped_storage(), ledger.content(counterpart.untyped_storage()))
+
+
+def _looks_alike(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return (
+        left.device == right.device
+        and left.dtype == right.dtype
+        and left.size() == right.size()
+        and left.stride() == right.stride()
+        and left.storage_offset() == right.storage_offset()
+        and left.untyped_storage().nbytes() == right.untyped_storage().nbytes()
+    )
+
+
+def _tensor_attributes(module: torch.jit.ScriptModule) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def assigned_attributes(module: torch.jit.ScriptModule) -> list[str]:
+    """`Class.attribute` of what the module's compiled methods assign to: a program with such state is no function."""
+    return sorted({f"{part.original_name}.{node.s('name')}" for part, node in _nodes(module, ("prim::SetAttr",))})
+
+
+def changes_containers(module: torch.jit.ScriptModule) -> bool:
+    """Whether a compiled method writes to a list or dict that it did not make itself: a cache, perhaps."""
+    return any(
+        next(iter(node.inputs())).node().kind() not in MADE_HERE for _, node in _nodes(module, CONTAINER_WRITES)
+    )
+
+
+CONTAINER_WRITES = tuple(
+    f"aten::{name}"
+    for name in ("_set_item", "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault",
+    "sort", "update", "Delete")
+)  # fmt: skip
+MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list", "aten::dict", "aten::copy"})
+
+
+def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+    """(submodule, node) of every node of these kinds in the methods of the module and all below it."""
+    for part in module.modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            continue
+        for method in part._c._method_names():
+            graph = part._c._get_method(method).graph
+            for kind in kinds:
+                for node in graph.findAllNodes(kind):
+                    yield part, node
+
+
+@contextmanager
+def executor_for_meta() -> Iterator[None]:
+    """Run scripted code without profiling and fusing: the legacy fuser refuses the meta device.
+
+    The profiling executor with profiling mode off runs graphs as they are. What was set is restored.
+    """
+    executor = torch._C._jit_set_profiling_executor(True)
+    profiling = torch._C._jit_set_profiling_mode(False)
+    fuse_cpu = torch._C._jit_can_fuse_on_cpu()
+    fuse_gpu = torch._C._jit_can_fuse_on_gpu()
+    texpr = torch._C._jit_texpr_fuser_enabled()
+    torch._C._jit_override_can_fuse_on_cpu(False)
+    torch._C._jit_override_can_fuse_on_gpu(False)
+    torch._C._jit_set_texpr_fuser_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._jit_set_texpr_fuser_enabled(texpr)
+        torch._C._jit_override_can_fuse_on_gpu(fuse_gpu)
+        torch._C._jit_override_can_fuse_on_cpu(fuse_cpu)
+        torch._C._jit_set_profiling_mode(profiling)
+        torch._C._jit_set_profiling_executor(executor)
+
+
+def forget_everything() -> None:
+    """Clear what TorchScript keeps for the process: after a failed script the next model of the family fails too.
+
+    The compilation unit of Python code is replaced, which C++ looks up anew at each use; scripted objects that are
+    still alive hold on to the old one. The C++ class registry is not cleared: that crashes such objects.
+    """
+    _state._clear_class_state()
+    _state._jit_caching_layer.clear()
+    _state._jit_function_overload_caching.clear()
+    _recursive.concrete_type_store = _recursive.ConcreteTypeStore()
+    unit = torch._C.CompilationUnit()
+    for holder in (_state, _recursive, _trace):
+        holder._python_cu = unit

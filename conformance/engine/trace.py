@@ -1,0 +1,405 @@
+"""This module numbers operations as they are dispatched: what each storage holds, and what each result is.
+
+The rules are those of the design's chapter on proofs. In short: a tensor's value is the number of what its storage
+holds, looked at through its geometry; a result is the number of the operation, its arguments and its geometry; a
+write gives the storage a new number. Whatever cannot be modelled gets a number that equals no other, or makes the
+whole recording unprovable: a mistake here may lose a proof and must never make one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from conformance.engine.operands import Unmodelled, contiguous_geometry, covers_storage, digest_of_bytes, encode, geometry
+from conformance.engine.operations import LYING_WRITERS, UNDECLARED_VIEWS, Operation, operation
+from conformance.engine.rewrites import COPIES, canonical_label, copied, doubled_and_halved
+from conformance.engine.values import Values
+
+RESIZERS = ("aten.resize_", "aten.resize_as_", "aten.set_")
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+@dataclass
+class Recording:
+    """What became of one recorded stretch of Python: anything listed in `unprovable` voids its numbers as proofs."""
+
+    unprovable: list[str] = field(default_factory=list)
+    operations: int = 0
+    in_kernel: bool = False
+    """Whether an operation is being run and entered: what its Python kernel does is not the model's doing."""
+
+    def void(self, why: str) -> None:
+        """Say that nothing can be proved from this recording."""
+        if why not in self.unprovable:
+            self.unprovable.append(why)
+
+
+class Ledger:
+    """What every storage of one subject holds, as numbers of one `Values`.
+
+    Storages are kept alive as long as the ledger is: an address that is used again would forge an equality. Real
+    bytes (CPU tensors) are read at every use and never remembered.
+    """
+
+    def __init__(self) -> None:
+        self.values = Values()
+        self._contents: dict[int, int] = {}
+        self._alive: dict[int, torch.UntypedStorage] = {}
+        self.shapes: dict[object, Plan] = {}
+        """What meta kernels gave, by operation, arguments and geometries: most of a pass repeats an earlier block."""
+
+    def content(self, storage: torch.UntypedStorage) -> int:
+        """The number of what the storage holds; one never seen holds something unknown."""
+        number = self._contents.get(storage._cdata)
+        if number is None:
+            number = self.values.fresh("memory of unknown origin")
+            self.hold(storage, number)
+        return number
+
+    def hold(self, storage: torch.UntypedStorage, number: int) -> None:
+        """Say that the storage now holds `number`."""
+        address = storage._cdata
+        self._contents[address] = number
+        if address not in self._alive:
+            self._alive[address] = storage
+
+    def value(self, tensor: torch.Tensor) -> int:
+        """The number of a tensor as an operand: content and geometry, or real bytes.
+
+        Raises:
+            Unmodelled: the tensor is not a plain strided one.
+        """
+        if type(tensor) not in PLAIN_TENSORS:
+            raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
+        look = geometry(tensor)
+        if tensor.device.type == "meta":
+            storage = tensor.untyped_storage()
+            return self.values.intern("tensor", (*look, storage.nbytes()), (self.content(storage),))
+        if tensor.device.type == "cpu":
+            return self.values.intern("bytes", (look[0], look[3], digest_of_bytes(tensor)))
+        raise Unmodelled(f"a tensor on {tensor.device}")
+
+    def result(self, output: Any) -> int:
+        """The number of what a model gave back: a tensor's elements in order, or the numbers of its parts.
+
+        How a tensor lies in memory does not matter here, as it does not to whoever compares outputs.
+
+        Raises:
+            Unmodelled: something in `output` has no number.
+        """
+        if isinstance(output, torch.Tensor):
+            number = self.value(output)
+            look = contiguous_geometry(output)
+            dense = output.numel() * output.element_size()
+            return self.values.intern("elements", look, (copied(self.values, number, look, dense),))
+        if isinstance(output, Mapping):
+            keys = tuple(sorted(str(key) for key in output))
+            return self.values.intern("dict", keys, tuple(self.result(output[key]) for key in sorted(output, key=str)))
+        if isinstance(output, Sequence) and not isinstance(output, str):
+            return self.values.intern(
+                "list", (len(output),), tuple(self.result(part) for part in output)
+            )
+        return self.values.intern("constant", (encode(output, lambda _tensor: None),))
+
+    def name_leaf(self, kind: str, tensors: Iterable[tuple[str, torch.Tensor, str | None]]) -> None:
+        """Name what one storage holds, as a leaf: (name, tensor looking at it, digest of its bytes where known).
+
+        Tensors that share the storage are named together and so keep their tie. All must share one storage.
+        """
+        listed = sorted(tensors, key=lambda entry: entry[0])
+        storage = listed[0][1].untyped_storage()
+        payload = tuple((name, geometry(tensor), known) for name, tensor, known in listed)
+        self.hold(storage, self.values.intern(f"leaf.{kind}", (*payload, storage.nbytes())))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a meta kernel gives for certain arguments: it computes shapes, which depend on the arguments' shapes alone."""
+
+    container: type | None
+    tensors: tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
+
+    @classmethod
+    def of(cls, output: Any) -> Plan | None:
+        """The plan that makes such an output again, or None where it is more than new tensors of minimal storage."""
+        container = None if isinstance(output, torch.Tensor) else type(output)
+        if container not in (None, tuple, list):
+            return None
+        tensors = [output] if container is None else output
+        described = []
+        for tensor in tensors:
+            if type(tensor) is not torch.Tensor or tensor.device.type != "meta" or not covers_storage(tensor):
+                return None
+            described.append((tuple(tensor.size()), tensor.stride(), tensor.dtype))
+        return cls(container, tuple(described))
+
+    def make(self) -> Any:
+        """New tensors on the meta device."""
+        made = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in self.tensors]
+        return made[0] if self.container is None else self.container(made)
+
+
+IN_PLACE = Plan(None, ())
+"""The plan of an operation that writes its first argument and gives it back."""
+
+
+class Tracer(TorchDispatchMode):
+    """The dispatch mode: runs every operation and enters what it did into a ledger.
+
+    It sees eager code, the TorchScript interpreter and captured graphs alike.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, ledger: Ledger, recording: Recording) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._recording = recording
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self._recording.in_kernel = True
+        try:
+            return self._run(func, types, args, kwargs or {})
+        finally:
+            self._recording.in_kernel = False
+
+    def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        self._recording.operations += 1
+        if types:
+            self._recording.void(f"tensors of class {', '.join(sorted(kind.__name__ for kind in types))}")
+        if not isinstance(func, OpOverload):
+            self._recording.void(f"the higher-order operation {func}")
+            return func(*args, **kwargs)
+        known = operation(func)
+        if not known.modelled:
+            self._recording.void(f"the operation {known.label}")
+        call = _Call(self._ledger, self._recording, known, args, kwargs)
+        key = (func, call.payload, tuple(call.looks)) if call.has_known_shape() else None
+        plan = self._ledger.shapes.get(key) if key is not None else None
+        if plan is None:
+            output = func(*args, **kwargs)
+        else:
+            output = args[0] if plan is IN_PLACE else plan.make()
+        call.enter(output)
+        if key is not None and plan is None:
+            learnt = IN_PLACE if known.written else Plan.of(output)
+            if learnt is not None:
+                self._ledger.shapes[key] = learnt
+        return output
+
+
+class _Call:
+    """One call of one operation: its arguments are numbered before it runs, its effects entered after."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        recording: Recording,
+        known: Operation,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self.ledger, self.recording, self.known = ledger, recording, known
+        given = len(args)
+        self.arguments = [
+            args[position] if position < given else kwargs.get(name, default)
+            for position, (name, default) in enumerate(known.arguments)
+        ]
+        self.tensors: list[torch.Tensor] = []
+        self.children: list[int] = []
+        self.looks: list[object] = []
+        self.unmodelled = False
+        self.fresh: str | None = None
+        if known.random and not self._dropout_is_off():
+            self.fresh = f"random: {known.label}"
+        elif known.uninitialised:
+            self.fresh = "uninitialised memory"
+        self.payload = tuple(self._encode(position) for position in range(len(self.arguments)))
+        self.written = [
+            tensor for position in known.written for tensor in _tensors_in(self.arguments[position])
+        ] if self._writes() else []
+        self.before = [tensor.untyped_storage().nbytes() for tensor in self.written]
+
+    def _dropout_is_off(self) -> bool:
+        position = self.known.dropout_position
+        return position is not None and self.arguments[position] == 0.0
+
+    def _writes(self) -> bool:
+        known = self.known
+        if not known.written or known.is_geometry_only:
+            return False
+        if known.label not in LYING_WRITERS:
+            return True
+        # The operations whose schemas lie write their statistics in training only.
+        return bool(self.arguments[[name for name, _ in known.arguments].index("training")])
+
+    def _encode(self, position: int) -> object:
+        overwritten = self.known.overwrites and position in self.known.written
+        try:
+            return encode(self.arguments[position], self._drop if overwritten else self._take)
+        except Unmodelled as why:
+            self.fresh = str(why)
+            self.unmodelled = True
+            return None
+
+    def _take(self, tensor: torch.Tensor) -> None:
+        self.tensors.append(tensor)
+        self._look_at(tensor)
+        self.children.append(self.ledger.value(tensor))
+
+    def _drop(self, tensor: torch.Tensor) -> None:
+        """Take note of a tensor whose content does not matter, since it is overwritten."""
+        self._look_at(tensor)
+
+    def _look_at(self, tensor: torch.Tensor) -> None:
+        device = tensor.device.type
+        self.looks.append((tuple(tensor.size()), tensor.stride(), tensor.storage_offset(), tensor.dtype, device,
+                           tensor.is_conj(), tensor.is_neg()))
+        if device != "meta":
+            self.unmodelled = self.unmodelled or device != "cpu" or tensor.dim() > 0 or bool(self.known.written)
+
+    def has_known_shape(self) -> bool:
+        """Whether what the kernel gives back is settled by the arguments' geometries: all on meta, no views, no resizing."""
+        known = self.known
+        if self.unmodelled or not known.modelled or known.packet in RESIZERS:
+            return False
+        if known.written:
+            return known.written == (0,) and known.returns_views and not known.is_out and not known.is_geometry_only
+        return not known.returns_views and known.label not in UNDECLARED_VIEWS and known.label not in LYING_WRITERS or (
+            known.label == "aten.native_batch_norm.default" and not self.written
+        )
+
+    def enter(self, output: Any) -> None:
+        """Enter into the ledger what the operation wrote and what it gave back."""
+        known = self.known
+        if known.packet == "aten.set_":
+            self.recording.void("set_ gave a tensor another storage")
+        results = list(_tensors_in(output))
+        for tensor in (*self.written, *results):
+            if tensor.device.type == "cpu":
+                self._enter_cpu(tensor)
+            elif type(tensor) not in PLAIN_TENSORS or tensor.device.type != "meta":
+                self.recording.void(f"a result of class {type(tensor).__name__} on {tensor.device}")
+        try:
+            self._enter_writes()
+            self._enter_results([tensor for tensor in results if tensor.device.type == "meta"])
+        except Unmodelled as why:
+            self.recording.void(str(why))
+
+    def _enter_cpu(self, tensor: torch.Tensor) -> None:
+        if any(operand.device.type == "meta" for operand in self.tensors):
+            self.recording.void(f"{self.known.label} took real numbers from a tensor that has none")
+        if self.known.uninitialised:
+            # Real memory is compared by its bytes: what it happened to hold before must never compare equal.
+            randomise(tensor)
+        if self.known.packet in RESIZERS:
+            self.recording.void("resize_ of real memory")
+
+    def _enter_writes(self) -> None:
+        for index, (tensor, before) in enumerate(zip(self.written, self.before, strict=True)):
+            if tensor.device.type != "meta":
+                continue
+            storage = tensor.untyped_storage()
+            if self.known.packet in RESIZERS:
+                if storage.nbytes() != before:
+                    self.ledger.hold(storage, self.ledger.values.fresh("memory grown by resize_"))
+                continue
+            self.ledger.hold(storage, self._written_content(index, tensor, storage))
+
+    def _written_content(self, index: int, tensor: torch.Tensor, storage: torch.UntypedStorage) -> int:
+        values, known = self.ledger.values, self.known
+        if self.fresh is not None:
+            return values.fresh(self.fresh)
+        look = (*geometry(tensor), storage.nbytes())
+        whole = covers_storage(tensor) and len(self.written) == 1
+        if self._is_aliased(storage):
+            # What a kernel that reads what it overwrites leaves is its own affair: no twin, no equal copy.
+            done = self._operation(f"{known.label} in place of its argument", (look,))
+            return values.intern("written", (index, look), (self.ledger.content(storage), done))
+        if whole and known.label in COPIES:
+            return copied(values, self.children[0], look[:-1], storage.nbytes())
+        if whole and known.twin is not None:
+            return values.intern("result", (0,), (self._operation(known.twin, (look,)),))
+        done = self._operation(known.label, (look,))
+        if whole and known.overwrites:
+            return values.intern("written", (index,), (done,))
+        return values.intern("written", (index, look), (self.ledger.content(storage), done))
+
+    def _is_aliased(self, storage: torch.UntypedStorage) -> bool:
+        """Whether the operation also reads what it writes through another argument."""
+        address = storage._cdata
+        reads = sum(tensor.device.type == "meta" and tensor.untyped_storage()._cdata == address for tensor in self.tensors)
+        return reads > (0 if self.known.overwrites else 1)
+
+    def _enter_results(self, results: list[torch.Tensor]) -> None:
+        known, values = self.known, self.ledger.values
+        old = {tensor.untyped_storage()._cdata for tensor in (*self.tensors, *self.written) if tensor.device.type == "meta"}
+        new = [tensor for tensor in results if tensor.untyped_storage()._cdata not in old]
+        if len(new) < len(results) and not known.returns_views and known.label not in UNDECLARED_VIEWS:
+            self.recording.void(f"{known.label} gave back its argument, which its schema does not say")
+        if not new:
+            return
+        if self.fresh is not None:
+            for tensor in new:
+                self.ledger.hold(tensor.untyped_storage(), values.fresh(self.fresh))
+            return
+        if known.label in COPIES and self.tensors:
+            look, size = geometry(new[0]), new[0].untyped_storage().nbytes()
+            self._hold_result(new[0], copied(values, self.children[0], look, size))
+            return
+        looks = tuple((*geometry(tensor), tensor.untyped_storage().nbytes()) for tensor in new)
+        halved = doubled_and_halved(values, known.label, self.arguments, self.children)
+        if halved is not None:
+            self._hold_result(new[0], copied(values, halved, geometry(new[0]), new[0].untyped_storage().nbytes()))
+            return
+        done = self._operation(known.label, looks)
+        entered: set[int] = set()
+        for index, tensor in enumerate(new):
+            address = tensor.untyped_storage()._cdata
+            if address in entered:
+                continue
+            entered.add(address)
+            if known.random and index > 0:
+                self._hold_result(tensor, values.fresh(f"the state of a generator: {known.label}"))
+            else:
+                self._hold_result(tensor, values.intern("result", (index,), (done,)))
+
+    def _hold_result(self, tensor: torch.Tensor, number: int) -> None:
+        storage = tensor.untyped_storage()
+        if not covers_storage(tensor):
+            number = self.ledger.values.fresh(f"{self.known.label} left part of its memory uninitialised")
+        self.ledger.hold(storage, number)
+
+    def _operation(self, label: str, looks: tuple[object, ...]) -> int:
+        # An argument that is written as a whole by `out=` has no part in what is computed.
+        payload = tuple(
+            part
+            for position, part in enumerate(self.payload)
+            if not (self.known.is_out and position in self.known.written)
+        )
+        return self.ledger.values.intern(canonical_label(label), (payload, looks), tuple(self.children))
+
+
+def _tensors_in(value: Any) -> Iterable[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors_in(item)
+
+
+def randomise(tensor: torch.Tensor) -> None:
+    """Fill real, uninitialised memory with bytes never seen before."""
+    storage = tensor.untyped_storage()
+    if storage.nbytes():
+        whole = torch.empty(0, dtype=torch.uint8).set_(storage)
+        whole.copy_(torch.frombuffer(bytearray(os.urandom(storage.nbytes())), dtype=torch.uint8))
