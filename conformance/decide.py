@@ -68,7 +68,9 @@ class Examination:
             return Record(model=self.subject.name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _facts(self.subject)
+            # A forward that failed, or ended the process that tried it, is not tried again for its fingerprint.
+            runs = self.cells.get("forward_features_runs")
+            return _facts(self.subject, traced=runs is None or runs.verdict is Verdict.HOLDS)
 
     def close(self) -> None:
         """Let go of the models and clear what TorchScript keeps for the process."""
@@ -146,7 +148,7 @@ def _digest(*parts: str) -> str:
 
 
 
-def _facts(subject: Subject) -> Record:
+def _facts(subject: Subject, *, traced: bool) -> Record:
     model = subject.as_built
     parameters = {id(parameter): parameter.numel() for parameter in model.parameters()}
     return Record(
@@ -158,7 +160,9 @@ def _facts(subject: Subject) -> Record:
         batch_size=BATCH,
         num_features=_whole(model, "num_features"),
         head_hidden_size=_whole(model, "head_hidden_size"),
-        fingerprints={name: _fingerprint(subject, name) for name in ("features", "pre_logits", "logits")},
+        fingerprints={
+            name: _fingerprint(subject, name) if traced else None for name in ("features", "pre_logits", "logits")
+        },
     )
 
 

@@ -1,12 +1,15 @@
-"""This module is the record format: what a run says, how it is written and how it is read back.
+"""This module is the record format: what a run says and how one line of it is written.
 
 A run is JSON Lines: a header, one record per subject, a footer. Everything downstream of the audit (report, gate,
-merge) knows a run only through these types, which need neither torch nor timm.
+merge) knows a run only through these types, which need neither torch nor timm. `conformance.record_file` reads runs.
 """
 
 from __future__ import annotations
 
 import enum
+import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -52,7 +55,14 @@ class Tier(enum.StrEnum):
 
 
 class Cell(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One claim decided for one subject. Every verdict but `holds` has a reason of one sentence."""
+    """One claim decided for one subject. Every verdict but `holds` has a reason of one sentence.
+
+    Whatever reaches a cell can be written and comes back equal: lone surrogates of an exception's text are spelled
+    out, and a witness is brought to JSON values (JSON has no NaN: it becomes the word "nan").
+
+    Raises:
+        ValueError: A verdict other than `holds` has no reason, or a `holds` or `violated` rests on no evidence.
+    """
 
     verdict: Verdict
     evidence: Evidence | None = None
@@ -61,6 +71,18 @@ class Cell(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Short digest that is equal for cells failing for the same reason."""
     witness: dict[str, Any] | None = None
     """The numbers or facts that show a violation."""
+
+    def __post_init__(self) -> None:
+        if self.verdict is not Verdict.HOLDS and not (self.reason and self.reason.strip()):
+            raise ValueError(f"a cell that is {self.verdict} needs a reason")
+        if self.verdict in (Verdict.HOLDS, Verdict.VIOLATED) and self.evidence is None:
+            raise ValueError(f"a cell that is {self.verdict} needs its evidence")
+        for name in ("reason", "cause"):
+            text = getattr(self, name)
+            if text is not None:
+                msgspec.structs.force_setattr(self, name, _writable(text))
+        if self.witness is not None:
+            msgspec.structs.force_setattr(self, "witness", _json_value(self.witness))
 
 
 class ClaimEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,3 +146,72 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     header: Header
     records: tuple[Record, ...]
     footer: Footer
+
+
+Line = Header | Record | Footer
+"""What one line of a record file can be."""
+
+
+def encode(line: Line) -> bytes:
+    """The line as it stands in a record file: one line of UTF-8 JSON with sorted keys, its line feed included.
+
+    Equal values give equal bytes.
+    """
+    return msgspec.json.encode(line, order="sorted") + b"\n"
+
+
+def count(records: Iterable[Record]) -> dict[Verdict, int]:
+    """How many cells have each verdict; every verdict has an entry, in the order of `Verdict`."""
+    counts = dict.fromkeys(Verdict, 0)
+    for record in records:
+        for cell in record.cells.values():
+            counts[cell.verdict] += 1
+    return counts
+
+
+def json_schema() -> bytes:
+    """The JSON Schema of a line, as `record.schema.json` ships it."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of a timm-conformance record file",
+        "description": "A record file is JSON Lines: one header, one record per subject, one footer.",
+        **msgspec.json.schema(Line),
+    }
+    return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
+
+
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` on one line without what a terminal or browser would obey instead of show.
+
+    Names and reasons come from other people's code. White space becomes a space; other control characters, direction
+    marks and lone surrogates are spelled out (`\\x1b`).
+    """
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), " ".join(text.split()))
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case None | bool():
+            return value
+        case enum.Enum():
+            return _json_value(value.value)
+        case str():
+            return _writable(value)
+        case int():
+            # Readers in other languages hold 64 bits.
+            return int(value) if -(2**63) <= value < 2**63 else str(value)
+        case float():
+            return float(value) if math.isfinite(value) else str(float(value))
+        case dict():
+            return {_writable(str(key)): _json_value(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_json_value(item) for item in value]
+        case _:
+            return _writable(str(value))

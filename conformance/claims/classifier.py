@@ -32,9 +32,8 @@ def reset_to_classes(subject: Subject) -> Cell:
     """`reset_classifier(N)` gives logits of width N and `num_classes == N`, from no classes and from others."""
     if not subject.classes:
         return not_applicable("the model takes no classes")
-    _, _, classes, output = resets.to_other(subject)
     for start, count, logits in (
-        ("from other classes", classes, output),
+        ("from other classes", *resets.to_other(subject)),
         ("from no classes", *resets.none_to_other(subject)),
     ):
         if count != OTHER_CLASSES:
@@ -53,12 +52,12 @@ def reset_keeps_placement(subject: Subject) -> Cell:
     """`reset_classifier(N)` makes a classifier of the model's dtype and device, and leaves eval mode as it was."""
     if not subject.classes:
         return not_applicable("the model takes no classes")
-    misplaced, training, _, _ = resets.to_other(subject)
-    if misplaced:
-        name, where = misplaced[0]
+    placed = resets.placement(subject)
+    if placed.misplaced:
+        name, where = placed.misplaced[0]
         return violated(f"reset_classifier makes {name} as {where} in a model that is float64 on its own device")
-    if training:
-        return violated(f"reset_classifier leaves {training[0]} in training mode, where it behaves differently")
+    if placed.training:
+        return violated(f"reset_classifier leaves {placed.training[0]} in training mode, where it behaves differently")
     return holds(Evidence.OBSERVED)
 
 

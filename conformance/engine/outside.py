@@ -6,9 +6,10 @@ memory was touched while it was taken.
 
 from __future__ import annotations
 
-import itertools
+import operator
 import random
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -50,8 +51,6 @@ class PythonData(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if self._recording.in_kernel:
-            return func(*args, **kwargs)
         if func in RAW_MEMORY:
             self._recording.void(f"raw memory was touched by {func.__name__}")
         elif func in INDEXING:
@@ -86,25 +85,33 @@ def _with_tensors(index: Any) -> Any:
     return index
 
 
-CONTAINERS = (dict, list, tuple, set, frozenset)
-PLAIN = (int, float, str, bool, type(None))
+CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
+PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
-def _flatten(found: list[tuple[str, Any]], name: str, value: Any, depth: int) -> None:
-    """Append the value and what it contains, each with a name; holding them keeps their identities from being reused."""
-    found.append((name, value))
-    if not depth or not isinstance(value, CONTAINERS):
-        return
+def _flatten(found: list[Any], value: Any, depth: int) -> None:
+    """Append what a container contains, at any depth; holding it keeps its identity from being used again."""
     if isinstance(value, dict):
-        for key, item in value.items():
-            _flatten(found, key if type(key) is str else repr(key), item, depth - 1)
-    elif isinstance(value, CONTAINERS):
-        for item in value:
-            _flatten(found, name, item, depth - 1)
+        found.extend(value)
+        items: Iterable[Any] = value.values()
+    else:
+        items = value
+    for item in items:
+        found.append(item)
+        if depth and type(item) in CONTAINERS and item:
+            _flatten(found, item, depth - 1)
+    found.append(END)
 
 
-def _is_same(left: Any, right: Any) -> bool:
-    return left is right or (type(left) is type(right) and type(left) in PLAIN and left == right)
+END = "end of a container"
+
+
+def _are_same(left: list[Any], right: list[Any]) -> bool:
+    if len(left) != len(right):
+        return False
+    return all(map(operator.is_, left, right)) or all(
+        a is b or (type(a) is type(b) and type(a) in PLAIN and a == b) for a, b in zip(left, right, strict=True)
+    )
 
 
 class Attributes:
@@ -115,28 +122,24 @@ class Attributes:
         self._before = [self._of(part) for part in self._parts]
 
     @staticmethod
-    def _of(module: torch.nn.Module) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
-        for name, value in module.__dict__.items():
-            if isinstance(value, CONTAINERS):
-                _flatten(found, name, value, DEPTH)
-            else:
-                found.append((name, value))
-        return found
+    def _of(module: torch.nn.Module) -> tuple[list[str], list[Any], list[Any]]:
+        attributes = module.__dict__
+        inside: list[Any] = []
+        for value in attributes.values():
+            if type(value) in CONTAINERS and value:
+                _flatten(inside, value, DEPTH)
+        return list(attributes), list(attributes.values()), inside
 
     def changes(self) -> list[str]:
         """`Class.attribute` of everything that is not what it was."""
         found: dict[str, None] = {}
         for part, before in zip(self._parts, self._before, strict=True):
             now = self._of(part)
-            if len(now) == len(before) and all(
-                old[0] == new[0] and _is_same(old[1], new[1]) for old, new in zip(before, now, strict=True)
-            ):
+            if now[0] == before[0] and _are_same(before[1], now[1]) and _are_same(before[2], now[2]):
                 continue
-            for old, new in itertools.zip_longest(before, now, fillvalue=("?", None)):
-                if old[0] != new[0] or not _is_same(old[1], new[1]):
-                    found[f"{type(part).__name__}.{(old if old[0] != '?' else new)[0]}"] = None
-                    break
+            old, new = dict(zip(before[0], before[1], strict=True)), dict(zip(now[0], now[1], strict=True))
+            names = [name for name in (*old, *new) if not _are_same([old.get(name, END)], [new.get(name, END)])]
+            found[f"{type(part).__name__}.{names[0] if names else 'of a container'}"] = None
         return list(found)
 
 

@@ -32,8 +32,6 @@ class Recording:
 
     unprovable: list[str] = field(default_factory=list)
     operations: int = 0
-    in_kernel: bool = False
-    """Whether an operation is being run and entered: what its Python kernel does is not the model's doing."""
 
     def void(self, why: str) -> None:
         """Say that nothing can be proved from this recording."""
@@ -166,16 +164,15 @@ class Tracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self._recording.in_kernel = True
-        try:
+        # What Python kernels do is not the model's doing: no function mode is to see it.
+        with torch._C.DisableTorchFunction():
             return self._run(func, types, args, kwargs or {})
-        finally:
-            self._recording.in_kernel = False
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         self._recording.operations += 1
-        if types:
-            self._recording.void(f"tensors of class {', '.join(sorted(kind.__name__ for kind in types))}")
+        subclasses = [kind.__name__ for kind in types if kind not in PLAIN_TENSORS]
+        if subclasses:
+            self._recording.void(f"tensors of class {', '.join(sorted(subclasses))}")
         if not isinstance(func, OpOverload):
             self._recording.void(f"the higher-order operation {func}")
             return func(*args, **kwargs)
@@ -191,7 +188,7 @@ class Tracer(TorchDispatchMode):
             output = args[0] if plan is IN_PLACE else plan.make()
         call.enter(output)
         if key is not None and plan is None:
-            learnt = IN_PLACE if known.written else Plan.of(output)
+            learnt = IN_PLACE if call.written else Plan.of(output)
             if learnt is not None:
                 self._ledger.shapes[key] = learnt
         return output
@@ -272,11 +269,9 @@ class _Call:
         known = self.known
         if self.unmodelled or not known.modelled or known.packet in RESIZERS:
             return False
-        if known.written:
+        if self.written:
             return known.written == (0,) and known.returns_views and not known.is_out and not known.is_geometry_only
-        return not known.returns_views and known.label not in UNDECLARED_VIEWS and known.label not in LYING_WRITERS or (
-            known.label == "aten.native_batch_norm.default" and not self.written
-        )
+        return not known.returns_views and known.label not in UNDECLARED_VIEWS
 
     def enter(self, output: Any) -> None:
         """Enter into the ledger what the operation wrote and what it gave back."""

@@ -1,17 +1,18 @@
 """This module resets classifiers and gives what the models then compute.
 
 Two spare models serve all of it, each taken through a fixed chain, so that a cell is the same whichever claims are
-decided with it: M → 0 → N classes, and, as float64, M → N classes → unpooled.
+decided with it: M → 0 → N classes, and M → N classes (as float64) → unpooled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from conformance.subject.build import BulkOnMeta, name_leaves
+from conformance.subject.build import copy_of, name_leaves
 from conformance.subject.passes import Pass
 from conformance.subject.subject import OTHER_CLASSES, Subject
 
@@ -52,23 +53,28 @@ def none_to_other(subject: Subject) -> tuple[int | None, Any]:
     return subject.once("reset from none", make)
 
 
-def double(subject: Subject) -> torch.nn.Module:
-    """Another headed model, as float64."""
-    return subject.once("double", lambda: subject.build_headed().to(torch.float64))
+@dataclass(frozen=True)
+class Placement:
+    """What `reset_classifier(OTHER_CLASSES)` did to a float64 model on the meta device."""
+
+    misplaced: list[tuple[str, str]]
+    """Parameters and buffers of another dtype or device, each with where it is."""
+    training: list[str]
+    """Modules left in training mode that behave differently there."""
+    model: torch.nn.Module
+    num_classes: int | None
 
 
-def to_other(subject: Subject) -> tuple[list[tuple[str, str]], list[str], int | None, Any]:
-    """What `reset_classifier(OTHER_CLASSES)` does to a float64 model on the meta device.
+def placement(subject: Subject) -> Placement:
+    """Reset another model of float64, and not where models are built: the device must come from the model.
 
-    Returns:
-        Parameters and buffers of another dtype or device, each with where it is; modules left in training mode that
-        behave differently there; num_classes; the output.
+    Raises:
+        Exception: whatever timm raises.
     """
 
-    def make() -> tuple[list[tuple[str, str]], list[str], int | None, Any]:
-        model = double(subject)
+    def make() -> Placement:
+        model = subject.another(torch.float64)
         before = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-        # Not where models are built: the device must come from the model, not from its surroundings.
         model.reset_classifier(OTHER_CLASSES)  # type: ignore[operator]  # timm's models have it
         misplaced = [
             (name, f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}")
@@ -77,17 +83,42 @@ def to_other(subject: Subject) -> tuple[list[tuple[str, str]], list[str], int | 
             and (tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64))
         ]
         training = [name for name, part in model.named_modules() if part.training and _minds_training(part)]
-        model.eval().to(torch.float64)
-        name_leaves(model, subject.ledger, subject.move_to_meta(model))
-        images = subject.images.to(torch.float64)
-        output = subject.run(lambda: model(images), model).output
-        return misplaced, training, getattr(model, "num_classes", None), output
+        return Placement(misplaced, training, model.eval(), getattr(model, "num_classes", None))
 
-    return subject.once("reset to other", make)
+    return subject.once("placement", make)
+
+
+def other(subject: Subject) -> torch.nn.Module:
+    """The reset model as float32 again, wholly on the meta device.
+
+    Raises:
+        Exception: whatever timm raises.
+    """
+
+    def make() -> torch.nn.Module:
+        model = placement(subject).model
+        subject.move_to_meta(model)
+        return copy_of(model, subject.ledger, torch.float32) or model.to(torch.float32)
+
+    return subject.once("other", make)
+
+
+def to_other(subject: Subject) -> tuple[int | None, Any]:
+    """(num_classes, output) after `reset_classifier(OTHER_CLASSES)`.
+
+    Raises:
+        Exception: whatever timm raises.
+    """
+
+    def make() -> tuple[int | None, Any]:
+        model, images = other(subject), subject.images
+        return placement(subject).num_classes, subject.run(lambda: model(images), model).output
+
+    return subject.once("to other", make)
 
 
 def unpooled(subject: Subject) -> Any:
-    """What the float64 model gives after `reset_classifier(0, '')`.
+    """What the model of `other` gives after `reset_classifier(0, '')`.
 
     Raises:
         Exception: whatever timm raises.
@@ -96,11 +127,11 @@ def unpooled(subject: Subject) -> Any:
     def make() -> Any:
         try:
             to_other(subject)
-            model = double(subject)
+            model = other(subject)
         except Exception:  # noqa: BLE001  # that failure is another claim's: start from a model without it
-            model = subject.build_headed().to(torch.float64)
+            model = subject.another()
         _reset(subject, model, 0, "")
-        images = subject.images.to(torch.float64)
+        images = subject.images
         return subject.run(lambda: model(images), model).output
 
     return subject.once("unpooled", make)

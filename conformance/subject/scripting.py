@@ -20,7 +20,7 @@ def scripted(subject: Subject) -> torch.jit.ScriptModule:
     """
 
     def make() -> torch.jit.ScriptModule:
-        module = script.script(subject.build_headed())
+        module = script.script(subject.untouched)
         if script.changes_containers(module):
             # Saved before it runs, for the same reason.
             saved(subject, module)

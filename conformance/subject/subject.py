@@ -11,7 +11,7 @@ import torch
 from conformance.engine import script
 from conformance.engine.outside import recording
 from conformance.engine.trace import Ledger
-from conformance.subject.build import BulkOnMeta, move_to_meta, name_leaves
+from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.passes import Pass, run
 
 T = TypeVar("T")
@@ -76,9 +76,14 @@ class Subject:
             return self.build(**arguments)
         return self.build(num_classes=CLASSES, **arguments)
 
-    def spare(self) -> torch.nn.Module:
-        """A second headed model, which resets may change."""
-        return self.once("spare", self.build_headed)
+    def another(self, dtype: torch.dtype | None = None) -> torch.nn.Module:
+        """One more headed model that has not run, of `dtype` where that is given."""
+        model = copy_of(self.untouched, self.ledger, dtype)
+        if model is None:
+            model = self.build_headed()
+            return model if dtype is None else model.to(dtype)
+        name_leaves(model, self.ledger)
+        return model
 
     @property
     def as_built(self) -> torch.nn.Module:
@@ -86,11 +91,20 @@ class Subject:
         return self.once("as built", self.build)
 
     @property
-    def headed(self) -> torch.nn.Module:
-        """The model with a classifier: as built, or with `CLASSES` classes where it would have none."""
+    def untouched(self) -> torch.nn.Module:
+        """A headed model that nobody runs or changes: as built, or with `CLASSES` classes where that gives none."""
         if getattr(self.as_built, "num_classes", 0):
             return self.as_built
-        return self.once("headed", self.build_headed)
+        return self.once("untouched", self.build_headed)
+
+    @property
+    def headed(self) -> torch.nn.Module:
+        """The headed model whose passes are compared."""
+        return self.once("headed", self.another)
+
+    def spare(self) -> torch.nn.Module:
+        """A second headed model, which resets may change."""
+        return self.once("spare", self.another)
 
     @property
     def classes(self) -> int:

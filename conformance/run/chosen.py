@@ -1,0 +1,137 @@
+"""This module is the choice of what a run decides: which subjects, which claims, judged by which expectations."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from conformance.record import Header, Tier
+
+if TYPE_CHECKING:
+    from conformance.gate.expectations import Expectations
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """Subjects and claims by name, each in its one order."""
+
+    models: tuple[str, ...]
+    claims: tuple[str, ...]
+    tier: Tier
+
+    def without(self, decided: Iterable[str]) -> Chosen:
+        """The choice less subjects that are decided."""
+        gone = frozenset(decided)
+        return msgspec.structs.replace(self, models=tuple(name for name in self.models if name not in gone))
+
+
+def prepare(config: pytest.Config) -> None:
+    """Make timm ready to be asked: offline, with the user's own models registered.
+
+    Raises:
+        pytest.UsageError: A module of `--timm-import` cannot be imported.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    modules: Sequence[str] = config.getoption("timm_import")
+    here = str(config.invocation_params.dir)
+    if modules and here not in sys.path:
+        # Last: what lies in the user's directory must not stand in for a library.
+        sys.path.append(here)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise pytest.UsageError(
+                f"--timm-import {module!r} cannot be imported ({type(error).__name__}: {error}); "
+                "name a module of the working directory, of PYTHONPATH or of the environment"
+            ) from error
+
+
+def choose(config: pytest.Config) -> Chosen:
+    """What the options choose.
+
+    Raises:
+        pytest.UsageError: An option names a model or a claim that does not exist.
+    """
+    prepare(config)
+    from conformance.claims import CLAIMS, in_tier
+    from conformance.subject import names
+
+    tier = Tier(config.getoption("timm_tier"))
+    named: Sequence[str] = config.getoption("timm_claim")
+    for claim_id in named:
+        if claim_id not in CLAIMS:
+            raise pytest.UsageError(f"--timm-claim {claim_id!r} is no claim; {_nearest(claim_id, CLAIMS)}")
+    claims = [claim_id for claim_id in CLAIMS if claim_id in named] if named else [claim.id for claim in in_tier(tier)]
+    return Chosen(models=_matching(config.getoption("timm_model"), names()), claims=tuple(claims), tier=tier)
+
+
+def _matching(globs: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    wanted: set[str] = set()
+    for glob in globs:
+        found = [name for name in names if fnmatch.fnmatchcase(name, glob)]
+        if not found:
+            raise pytest.UsageError(
+                f"--timm-model {glob!r} matches none of {len(names)} models; {_nearest(glob, names)}"
+            )
+        wanted.update(found)
+    return tuple(name for name in names if name in wanted) if globs else tuple(names)
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else "`timm-conformance claims` and timm.list_models() list what exists"
+
+
+def expectations(config: pytest.Config) -> Expectations:
+    """The expectations in force: none, the shipped ones, or these and those of a file.
+
+    Raises:
+        pytest.UsageError: The file cannot be used.
+    """
+    from conformance.claims import CLAIMS
+    from conformance.gate.expectations import BrokenExpectations, Expectations, load
+
+    option: str | None = config.getoption("timm_expectations")
+    if option == "none":
+        return Expectations()
+    try:
+        shipped = load(claim_ids=CLAIMS)
+        if option is None:
+            return shipped
+        return shipped.extended_by(load(Path(config.invocation_params.dir, option), claim_ids=CLAIMS))
+    except BrokenExpectations as error:
+        raise pytest.UsageError(f"--timm-expectations: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """The versions that verdicts speak of."""
+    return {"timm": version("timm"), "torch": version("torch"), "python": platform.python_version()}
+
+
+def header(chosen: Chosen, started: str) -> Header:
+    """The first line of the run's record file; `started` is UTC in ISO 8601."""
+    from conformance import __version__
+    from conformance.claims import CLAIMS
+
+    found = versions()
+    return Header(
+        suite=__version__,
+        timm=found["timm"],
+        torch=found["torch"],
+        python=found["python"],
+        tier=chosen.tier,
+        started=started,
+        subjects=len(chosen.models),
+        claims=tuple(CLAIMS[claim_id].entry() for claim_id in chosen.claims),
+    )

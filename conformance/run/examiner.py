@@ -1,0 +1,186 @@
+"""This module decides items inside one process: subject by subject, each step written down and watched.
+
+What a model does to its process is met here. What raises, short of ending the process, `conformance.decide` turns
+into a verdict; the rest (exits, interrupts, memory, hangs) ends the step, and if there is a controller to start a
+fresh process, the step is repeated there once.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import resource
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from conformance.claims import CLAIMS
+from conformance.claims.claim import undecided
+from conformance.decide import Examination, cell_of
+from conformance.record import Cell, Record, Verdict, printable
+from conformance.run import blackbox
+from conformance.run.crashes import GAVE_UP, Entry, Reader
+from conformance.run.parcel import Parcel, clipped
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where a worker of xdist leaves word and reads of the dead: its name, and the directory that it shares."""
+
+    directory: Path
+    worker: str
+
+
+class Examiner:
+    """Decides cells of one subject after another. `timeout` is in seconds for each step, `memory` in GB or None."""
+
+    def __init__(self, *, timeout: float, memory: float | None, post: Post | None, watch: int) -> None:
+        self._timeout = timeout
+        self._deaths = Reader(post.directory) if post else None
+        self._box = blackbox.BlackBox(post.directory, post.worker) if post else None
+        self._trace = self._box.trace if self._box else watch
+        self._model = ""
+        self._examination: Examination | None = None
+        self._interrupted = False
+        self._out_of_memory = cell_of(MemoryError()).cause
+        if self._box is not None:
+            self._settle_in()
+        self._room = None if memory is None else _room(memory)
+        self._note(blackbox.Entry(step=blackbox.IDLE))
+
+    def _settle_in(self) -> None:
+        """What is done to a process that is a worker's own, and not to one that runs other people's tests."""
+        import torch
+
+        torch.set_num_threads(1)
+        if not faulthandler.is_enabled():
+            faulthandler.enable(file=self._trace, all_threads=True)
+        # What is alive now stays alive: hundreds of thousands of objects that no later collection looks at again.
+        gc.collect()
+        gc.freeze()
+
+    def parcel(self, model: str, claim_id: str, *, describe: bool) -> Parcel:
+        """Decide one claim of a subject; with `describe`, gather its facts as well."""
+        entry = self._deaths.entry(model) if self._deaths else Entry()
+        examination = self._opened(model, entry)
+        before = dict(examination.cost)
+        cell = self._settled(examination, claim_id, entry)
+        facts = self._described(examination, entry) if describe else None
+        self._note(blackbox.Entry(step=blackbox.IDLE))
+        cost = {step: seconds for step, seconds in examination.cost.items() if before.get(step) != seconds}
+        cost = {step: round(seconds, 3) for step, seconds in cost.items()}
+        cost["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        return Parcel(model=model, claim=claim_id, cell=clipped(cell), facts=facts, cost=cost)
+
+    def close(self) -> None:
+        """Let go of the subject at hand, if there is one."""
+        examination, self._examination = self._examination, None
+        if examination is not None:
+            with self._watched(blackbox.CLOSING):
+                examination.close()
+            self._note(blackbox.Entry(step=blackbox.IDLE))
+
+    def _opened(self, model: str, entry: Entry) -> Examination:
+        if self._examination is not None and self._model == model:
+            # Another worker may have died of this subject since it was opened here.
+            self._examination.cells.update(entry.cells)
+            return self._examination
+        self.close()
+        self._model = model
+        with self._watched(next(iter(CLAIMS))):
+            self._examination = Examination(model, known=entry.cells)
+        return self._examination
+
+    def _settled(self, examination: Examination, claim_id: str, entry: Entry) -> Cell:
+        """The cell of a claim, its prerequisites one by one before it, so that a death is laid to the right one."""
+        if claim_id not in examination.cells:
+            for need in CLAIMS[claim_id].needs:
+                if self._settled(examination, need, entry).verdict is not Verdict.HOLDS:
+                    break
+            try:
+                with self._watched(claim_id):
+                    cell = examination.cell(claim_id)
+                if cell.cause == self._out_of_memory:
+                    self._try_elsewhere(claim_id, "ran out of memory", entry)
+            except BaseException as error:  # noqa: BLE001  # what is no Exception passes `decide`, and is met here
+                examination.cells[claim_id] = self._given_up(claim_id, error, entry)
+        return examination.cells[claim_id]
+
+    def _described(self, examination: Examination, entry: Entry) -> Record:
+        if not entry.is_settled(blackbox.DESCRIBING):
+            try:
+                with self._watched(blackbox.DESCRIBING):
+                    return examination.describe()
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._given_up(blackbox.DESCRIBING, error, entry)
+        return Record(model=self._model)
+
+    def _given_up(self, step: str, error: BaseException, entry: Entry) -> Cell:
+        """What to say of a step that let through what `decide` does not catch: once, let a fresh process try."""
+        if self._interrupted:
+            raise KeyboardInterrupt from error
+        if isinstance(error, Exception) and not isinstance(error, MemoryError):
+            raise error  # a fault of the suite, which must be loud
+        note = f"raised {_in_words(error)}"
+        self._try_elsewhere(step, note, entry)
+        return undecided(f"deciding it {note}{', and again in a fresh process' if self._box else ''}")
+
+    def _try_elsewhere(self, step: str, note: str, entry: Entry) -> None:
+        """End this process, so that the step is repeated in a fresh one, unless it was or there is nobody to do so."""
+        if self._box is not None and not entry.deaths.get(step):
+            self._note(blackbox.Entry(step=step, model=self._model, note=note))
+            os._exit(GAVE_UP)
+
+    @contextmanager
+    def _watched(self, step: str) -> Iterator[None]:
+        """Write down what begins, end the process if it does not end, and tell a user's interrupt from a model's."""
+        self._note(blackbox.Entry(step=step, model=self._model))
+        faulthandler.dump_traceback_later(self._timeout, exit=True, file=self._trace)
+        listening = threading.current_thread() is threading.main_thread()
+        previous = signal.signal(signal.SIGINT, self._interrupt) if listening else None
+        room = resource.getrlimit(resource.RLIMIT_AS)
+        try:
+            if self._room is not None:  # for the model alone: without memory, pytest could not tell of it
+                resource.setrlimit(resource.RLIMIT_AS, (self._room, room[1]))
+            # Under warnings-as-errors a deprecation would become a verdict.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, room)
+            if listening:
+                signal.signal(signal.SIGINT, previous)
+            faulthandler.cancel_dump_traceback_later()
+        if self._interrupted:  # and the model swallowed it
+            raise KeyboardInterrupt
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def _note(self, entry: blackbox.Entry) -> None:
+        if self._box is not None:
+            self._box.note(entry)
+
+
+def _room(memory: float) -> int:
+    """Bytes of address space: `memory` GB more than is mapped now, for importing torch maps gigabytes."""
+    allowed: int = psutil.Process().memory_info().vms + int(memory * 2**30)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    return allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
+
+
+def _in_words(error: BaseException) -> str:
+    """`SystemExit(3)`, with nothing that its author could have put in to harm whoever prints it."""
+    try:
+        return printable(repr(error))[:200]
+    except Exception:  # noqa: BLE001  # a hostile __repr__ may raise whatever it likes
+        return type(error).__name__

@@ -1,0 +1,188 @@
+"""This module runs an audit on this machine: pytest and xdist in a child that no configuration around it can reach."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from conformance.gate import BrokenExpectations, Expectations, judge, load
+from conformance.record import Tier, printable
+from conformance.record_file import BrokenRecord, read_run
+
+CLEAN, FINDINGS, FAILED, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses: nothing found, findings, could not run, interrupted."""
+
+_CONTRACT = Path(__file__).parent.parent / "test_contract.py"
+_UNWANTED_PLUGINS = (
+    # Replaced by ours.
+    "terminal", "faulthandler", "warnings",
+    # They cost something for every item, or write where we were not asked to.
+    "cacheprovider", "logging", "unraisableexception", "threadexception", "doctest", "unittest", "junitxml", "pastebin",
+)  # fmt: skip
+_FOREIGN_VARIABLES = (
+    "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID",
+    "PYTEST_CURRENT_TEST", "PYTEST_DEBUG", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONINSPECT",
+)  # fmt: skip
+_SECONDS_TO_STOP = 30.0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is audited and where its record goes."""
+
+    output: Path
+    models: tuple[str, ...] = ()
+    """Globs; none chooses every model."""
+    claims: tuple[str, ...] = ()
+    """Ids; none chooses the tier's."""
+    tier: Tier = Tier.CORE
+    imports: tuple[str, ...] = ()
+    """Modules that register models."""
+    workers: int | Literal["auto"] = "auto"
+    """Processes; 0 is one, since a process that decides alone would die with the first model that does."""
+    resume: bool = False
+    expectations: Path | Literal["none"] | None = None
+    """A file beside the shipped one, none at all, or (None) the shipped one."""
+    timeout: float = 300.0
+    """Seconds for one claim of one model."""
+    memory: float | None = None
+    """GB of address space for a worker on top of what imports map."""
+
+
+def audit(selection: Selection) -> int:
+    """Decide what is selected, write the record file, and give the exit status.
+
+    CLEAN or FINDINGS if the file was written, FAILED with a sentence on standard error if it could not be,
+    INTERRUPTED after Ctrl-C or SIGTERM: then what was decided is in `PATH.partial`.
+    """
+    # A session of its own keeps Ctrl-C from the child: it is told to stop in one way only.
+    child = subprocess.Popen(command(selection), env=environment(), start_new_session=True)  # noqa: S603  # our own command
+    with _stopping(child) as stop:
+        status = child.wait()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)  # whatever models started and left behind
+    if stop.is_set():
+        return INTERRUPTED
+    # pytest: 0 all passed, 1 some failed, 5 nothing to run (all was decided before).
+    if status not in (0, 1, 5):
+        if status != 4:  # a usage error has told itself
+            _say(
+                f"the audit could not run to its end ({_in_words(status)}); "
+                f"what was decided is in {selection.output}.partial"
+            )
+        return FAILED
+    return _judged(selection)
+
+
+def command(selection: Selection) -> list[str]:
+    """The child's command line."""
+    unwanted = [argument for name in _UNWANTED_PLUGINS for argument in ("-p", f"no:{name}")]
+    ours = [argument for name in ("pytest_plugin", "progress") for argument in ("-p", f"conformance.run.{name}")]
+    arguments = [
+        *(f"--timm-model={glob}" for glob in selection.models),
+        *(f"--timm-claim={claim_id}" for claim_id in selection.claims),
+        *(f"--timm-import={module}" for module in selection.imports),
+        f"--timm-tier={selection.tier}",
+        f"--timm-output={selection.output.absolute()}",
+        f"--timm-timeout={selection.timeout}",
+    ]
+    if selection.resume:
+        arguments.append("--timm-resume")
+    if selection.memory is not None:
+        arguments.append(f"--timm-memory={selection.memory}")
+    if selection.expectations is not None:
+        arguments.append(f"--timm-expectations={selection.expectations}")
+    return [
+        *(sys.executable, "-m", "pytest", str(_CONTRACT)),
+        *("-c", str(Path(__file__).with_name("audit.ini")), "--rootdir", str(_CONTRACT.parent.parent), "--noconftest"),
+        *("-p", "xdist", *unwanted, *ours),
+        *("-n", str(_workers(selection.workers)), "--dist", "worksteal"),
+        *arguments,
+    ]
+
+
+def environment() -> dict[str, str]:
+    """The child's environment: the user's, less what would change verdicts."""
+    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN_VARIABLES}
+    return kept | {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # The working directory does not come before the libraries; `--import` looks there last.
+        "PYTHONSAFEPATH": "1",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "TIMM_CONFORMANCE_PARENT": str(os.getpid()),
+    }
+
+
+@contextmanager
+def _stopping(child: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """Hand Ctrl-C and SIGTERM to the child as one request to stop; kill it if asked again, or if it takes too long."""
+    stop = threading.Event()
+
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            child.kill()
+            return
+        stop.set()
+        child.send_signal(signal.SIGINT)
+        timer.start()
+
+    timer = threading.Timer(_SECONDS_TO_STOP, child.kill)
+    timer.daemon = True
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen
+        yield stop
+        return
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        timer.cancel()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _judged(selection: Selection) -> int:
+    try:
+        judgement = judge(read_run(selection.output), _expectations(selection.expectations))
+    except (BrokenRecord, BrokenExpectations) as error:
+        _say(str(error))
+        return FAILED
+    return CLEAN if judgement.is_clean else FINDINGS
+
+
+def _expectations(given: Path | Literal["none"] | None) -> Expectations:
+    if given == "none":
+        return Expectations()
+    return load() if given is None else load().extended_by(load(given))
+
+
+def _workers(wanted: int | Literal["auto"]) -> int:
+    if wanted == "auto":
+        # Those that this process may use: a container often has fewer than the machine.
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(wanted, 1)
+
+
+def _in_words(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    with suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"signal {-status}"
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"timm-conformance: {printable(sentence)}\n")
+
+
+__all__: Sequence[str] = ["CLEAN", "FAILED", "FINDINGS", "INTERRUPTED", "Selection", "audit", "command", "environment"]

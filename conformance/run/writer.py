@@ -1,0 +1,186 @@
+"""This module is the one writer of a run: cells come in, whole records go out, and the end is a sorted file."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from conformance.record import Cell, Footer, Header, Line, Record, count, encode, printable
+from conformance.run.parcel import Parcel
+
+
+class OutputTaken(Exception):
+    """Another audit is writing the same file."""
+
+
+class OtherRun(Exception):
+    """What is left of an unfinished run does not belong to the one that is to be resumed."""
+
+
+class OutputUnwritable(Exception):
+    """The system does not let the file be written."""
+
+
+class _Begun(msgspec.Struct):
+    """A record that lacks cells or facts."""
+
+    cells: dict[str, Cell] = {}
+    cost: dict[str, float] = {}
+    facts: Record | None = None
+
+
+class Writer:
+    """Holds the lock on `FILE.partial` from its making to `finish` or `leave`.
+
+    Raises:
+        OutputTaken, OutputUnwritable: The file cannot be had.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._partial = output.with_name(f"{output.name}.partial")
+        self._claims: tuple[str, ...] = ()
+        self._header: Header | None = None
+        self._begun: dict[str, _Begun] = {}
+        self._records: dict[str, Record] = {}
+        try:
+            self._file = self._locked()
+        except OSError as error:
+            raise OutputUnwritable(f"cannot write {printable(str(self._partial))} ({error.strerror})") from error
+
+    def start(self, header: Header, *, resume: bool, models: tuple[str, ...]) -> frozenset[str]:
+        """Begin the run, and give the subjects that are already decided: none without `resume`.
+
+        Raises:
+            OtherRun: The unfinished run was made with other versions, claims or subjects.
+        """
+        self._claims = tuple(entry.id for entry in header.claims)
+        self._header = header
+        try:
+            end = self._take_up(header, models) if resume else 0
+        except OtherRun:
+            self.leave()
+            raise
+        self._file.truncate(end)
+        self._file.seek(end)
+        if end == 0:
+            self._append(header)
+        return frozenset(self._records)
+
+    def _take_up(self, header: Header, models: tuple[str, ...]) -> int:
+        """Go on with what is left, if it is of this run; gives where it ends in the file."""
+        left, end = _left(self._file)
+        if left:
+            self._header = self._resumable(left[0], header)
+            # Reversed: of two records of a subject the first is kept.
+            self._records = {line.model: line for line in reversed(left) if isinstance(line, Record)}
+            if stranger := sorted(self._records.keys() - set(models)):
+                raise OtherRun(f"{self._named()} has decided {stranger[0]!r}, which is not chosen now; {_APART}")
+        return end
+
+    def take(self, parcel: Parcel) -> None:
+        """Put a cell where it belongs. What was decided twice is kept as it first came."""
+        if parcel.model in self._records:
+            return
+        begun = self._begun.setdefault(parcel.model, _Begun())
+        begun.cells.setdefault(parcel.claim, parcel.cell)
+        for step, seconds in parcel.cost.items():
+            if step == "peak_mb":
+                begun.cost[step] = max(seconds, begun.cost.get(step, 0.0))
+            else:
+                begun.cost.setdefault(step, seconds)
+        begun.facts = begun.facts or parcel.facts
+        if begun.facts is not None and begun.cells.keys() >= set(self._claims):
+            record = msgspec.structs.replace(begun.facts, cells=begun.cells, cost=begun.facts.cost | begun.cost)
+            self._append(record)
+            self._records[parcel.model] = record
+            del self._begun[parcel.model]
+
+    def missing(self) -> int:
+        """How many subjects have no record yet."""
+        assert self._header is not None
+        return self._header.subjects - len(self._records)
+
+    def finish(self) -> None:
+        """Write the sorted run, put it in place in one move, and remove what is partial."""
+        assert self._header is not None
+        records = [self._records[model] for model in sorted(self._records)]
+        footer = Footer(subjects=len(records), verdicts=count(records))
+        lines: list[Line] = [self._header, *records, footer]
+        content = b"".join(map(encode, lines))
+        if self._output.suffix == ".gz":
+            packed = BytesIO()
+            with gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as file:
+                file.write(content)
+            content = packed.getvalue()
+        fresh = self._output.with_name(f"{self._output.name}.new")
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._output)
+        self._partial.unlink(missing_ok=True)
+        self._file.close()
+
+    def leave(self) -> None:
+        """Stop short: what is decided stays in `FILE.partial`."""
+        self._file.close()
+
+    def _append(self, line: Line) -> None:
+        self._file.write(encode(line))
+        self._file.flush()
+
+    def _locked(self) -> BinaryIO:
+        while True:
+            file = self._partial.open("a+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise OutputTaken(
+                    f"another audit is writing {self._named()}; wait for it, or give this one another --output"
+                ) from None
+            try:
+                if os.path.samestat(os.fstat(file.fileno()), self._partial.stat()):
+                    return file
+            except FileNotFoundError:
+                pass
+            file.close()  # the other audit finished and removed the file between our opening and locking it
+
+    def _resumable(self, left: Line, now: Header) -> Header:
+        if not isinstance(left, Header):
+            raise OtherRun(f"{self._named()} does not begin with a header; {_APART}")
+        for fact in ("schema", "suite", "timm", "torch", "python", "tier", "subjects", "claims"):
+            then, wanted = getattr(left, fact), getattr(now, fact)
+            if then != wanted:
+                change = "" if fact == "claims" else f": {then} then, {wanted} now"
+                raise OtherRun(f"{self._named()} is of another run ({fact} differ{change}); {_APART}")
+        return left
+
+    def _named(self) -> str:
+        return printable(str(self._partial))
+
+
+_APART = "run without --resume, or with another --output"
+
+
+def _left(file: BinaryIO) -> tuple[list[Line], int]:
+    """The whole lines of an unfinished run and where they end: a torn line and all after it count as unwritten."""
+    file.seek(0)
+    lines: list[Line] = []
+    end = 0
+    for text in file:
+        try:
+            if not text.endswith(b"\n"):
+                break
+            lines.append(msgspec.json.decode(text, type=Line))
+        except (msgspec.DecodeError, ValueError):
+            break
+        end += len(text)
+    return lines, end
