@@ -146,8 +146,6 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:10]
 
 
-
-
 def _facts(subject: Subject, *, traced: bool) -> Record:
     model = subject.as_built
     parameters = {id(parameter): parameter.numel() for parameter in model.parameters()}

@@ -69,9 +69,7 @@ def holds(evidence: Evidence) -> Cell:
 
 def violated(reason: str, evidence: Evidence = Evidence.OBSERVED, *, cause: str | None = None, **witness: Any) -> Cell:
     """The claim is broken; `witness` are the facts that show it, as JSON values."""
-    return Cell(
-        verdict=Verdict.VIOLATED, evidence=evidence, reason=reason, cause=cause, witness=dict(witness) or None
-    )
+    return Cell(verdict=Verdict.VIOLATED, evidence=evidence, reason=reason, cause=cause, witness=dict(witness) or None)
 
 
 def undecided(reason: str, *, cause: str | None = None) -> Cell:

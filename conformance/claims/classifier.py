@@ -18,13 +18,17 @@ def reset_to_pooled(subject: Subject) -> Cell:
     """After `reset_classifier(0)` the model gives what pre_logits were, values and shape."""
     if not subject.classes:
         return not_applicable("the model takes no classes")
-    return same(subject, resets.to_none(subject), subject.pre_logits, "the model after reset_classifier(0)", "pre_logits")
+    return same(
+        subject, resets.to_none(subject), subject.pre_logits, "the model after reset_classifier(0)", "pre_logits"
+    )
 
 
 @claim(group="classifier", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
 def built_headless(subject: Subject) -> Cell:
     """Built with `num_classes=0` the model gives what pre_logits are with a classifier, values and shape."""
-    return same(subject, subject.headless_forward, subject.pre_logits, "create_model(…, num_classes=0)(x)", "pre_logits")
+    return same(
+        subject, subject.headless_forward, subject.pre_logits, "create_model(…, num_classes=0)(x)", "pre_logits"
+    )
 
 
 @claim(group="classifier", source="timm documentation: fine-tuning, reset_classifier", needs=("pre_logits_supported",))
@@ -94,7 +98,9 @@ def classifier_named(subject: Subject) -> Cell:
         if name not in modules:
             return violated(f"default_cfg names the classifier {name!r}, which the model does not have")
         if getattr(modules[name], "weight", None) is None:
-            return violated(f"default_cfg names the classifier {name!r}, a {type(modules[name]).__name__} without weight")
+            return violated(
+                f"default_cfg names the classifier {name!r}, a {type(modules[name]).__name__} without weight"
+            )
     last = usage.is_last_applied(subject, names)
     if last is None:
         return undecided("no proof: the forward pass could not be numbered")

@@ -49,7 +49,8 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
     if skeleton(left.output) != skeleton(right.output):
         return violated(
             f"{what} gives {describe(left.output)}, {other} gives {describe(right.output)}",
-            **{"left": describe(left.output), "right": describe(right.output)},
+            left=describe(left.output),
+            right=describe(right.output),
         )
     for taken in (left, right):
         if taken.unprovable:
@@ -63,6 +64,5 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
     if left.number == right.number:
         return holds(Evidence.PROVED)
     return undecided(
-        f"{what} and {other} compute with different operations: "
-        f"{where_they_part(values, left.number, right.number)}"
+        f"{what} and {other} compute with different operations: {where_they_part(values, left.number, right.number)}"
     )

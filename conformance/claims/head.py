@@ -106,7 +106,11 @@ def classifier_consistent(subject: Subject) -> Cell:
     return same(subject, called, subject.logits, "get_classifier()(pre_logits)", "forward_head(features)")
 
 
-@claim(group="head", source="one backbone pass for three outputs: fine-tuning and retrieval code", needs=("pre_logits_supported",))
+@claim(
+    group="head",
+    source="one backbone pass for three outputs: fine-tuning and retrieval code",
+    needs=("pre_logits_supported",),
+)
 def head_is_pure(subject: Subject) -> Cell:
     """`forward_head` leaves the features as they were, so that one backbone pass serves all three outputs."""
     features = subject.features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.claims.claim import claim, holds, undecided
+from conformance.claims.claim import claim, holds
 from conformance.claims.equality import same
 from conformance.record import Cell, Evidence
 from conformance.subject import Subject, scripting
@@ -28,7 +28,7 @@ def scripts(subject: Subject) -> Cell:
 @claim(group="torchscript", source=TIMM_TEST, needs=("scripts",))
 def script_matches(subject: Subject) -> Cell:
     """The scripted model computes what the model computes."""
-    return _stateless(subject) or same(
+    return same(
         subject, scripting.forward(subject), subject.forward, "the scripted model", "model(x)"
     )
 
@@ -36,7 +36,7 @@ def script_matches(subject: Subject) -> Cell:
 @claim(group="torchscript", source="timm documentation: feature extraction", needs=("scripts", "pre_logits_supported"))
 def script_pre_logits(subject: Subject) -> Cell:
     """On the scripted model, `forward_features` then `forward_head(…, pre_logits=True)` compute what they do on the model."""
-    return _stateless(subject) or same(
+    return same(
         subject,
         scripting.pre_logits(subject),
         subject.pre_logits,
@@ -48,14 +48,6 @@ def script_pre_logits(subject: Subject) -> Cell:
 @claim(group="torchscript", source="torch.jit.save documentation", needs=("scripts",))
 def script_round_trips(subject: Subject) -> Cell:
     """The scripted model, saved and loaded, computes what it did before."""
-    return _stateless(subject) or same(
+    return same(
         subject, scripting.loaded_forward(subject), scripting.forward(subject), "the loaded model", "the scripted model"
     )
-
-
-def _stateless(subject: Subject) -> Cell | None:
-    """An undecided cell where compiled methods assign to attributes: two runs of such a program may differ."""
-    assigned = scripting.state(subject)
-    if assigned:
-        return undecided(f"no proof: the scripted model assigns to {assigned[0]} as it runs")
-    return None

@@ -29,7 +29,9 @@ def where_they_part(values: Values, left: int, right: int) -> str:
         differing = [pair for pair in zip(a.children, b.children, strict=True) if pair[0] != pair[1]]
         if not differing:
             break
-        left, right = differing[-1] if len(differing) > 1 and values.node(differing[0][0]).label == "fresh" else differing[0]
+        left, right = (
+            differing[-1] if len(differing) > 1 and values.node(differing[0][0]).label == "fresh" else differing[0]
+        )
     return "the same operations on other values"
 
 

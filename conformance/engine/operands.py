@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 
-class Unmodelled(Exception):  # noqa: N818  # a fact about a computation, not a fault of the program
+class Unmodelled(Exception):  # a fact about a computation, not a fault of the program
     """Something that value numbering cannot express: its result must equal nothing."""
 
 
 DTYPE_NAMES = {value: str(value) for value in vars(torch).values() if isinstance(value, torch.dtype)}
+
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+"""Classes whose tensors are nothing but storage and geometry."""
 
 TENSOR = ("tensor",)
 """Stands in a payload where a tensor was; the tensor's number is the next child."""

@@ -61,6 +61,9 @@ LYING_WRITERS = {
 UNDECLARED_VIEWS = frozenset({"aten._unsafe_view.default", "aten._reshape_alias.default"})
 """Operations that return a view of their input though their schema says nothing of it."""
 
+RESIZERS = frozenset({"aten.resize_", "aten.resize_as_", "aten.set_"})
+"""In-place operations that may give a tensor other memory."""
+
 OVERWRITERS = frozenset({"aten.copy_", "aten.fill_", "aten.zero_"})
 """In-place operations that do not read what they overwrite."""
 
@@ -127,7 +130,7 @@ def operation(overload: OpOverload) -> Operation:
         random=torch.Tag.nondeterministic_seeded in tags or packet in UNTAGGED_RANDOM,
         dropout_position=names.index("dropout_p") if packet in FUSED_ATTENTION and "dropout_p" in names else None,
         uninitialised=packet in UNINITIALISED,
-        is_geometry_only=torch.Tag.inplace_view in tags and packet not in ("aten.resize_", "aten.set_", "aten.resize_as_"),
+        is_geometry_only=torch.Tag.inplace_view in tags and packet not in RESIZERS,
         twin=_twin(overload, packet, is_out) if written else None,
     )
 

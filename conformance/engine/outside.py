@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from conformance.engine.trace import Ledger, Recording, Tracer
+from conformance.engine.ledger import Ledger
+from conformance.engine.trace import Recording, Tracer
 
 FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})
 RAW_MEMORY = frozenset(
@@ -148,7 +149,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module) -> Iterator[Recording]:
     """Record what the body computes into `ledger`, without gradients; `modules` are those whose attributes may matter."""
     taken = Recording()
     attributes = Attributes(modules)
-    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     start = threading.Thread.start
 
     def noticed(thread: threading.Thread) -> None:
@@ -165,7 +166,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module) -> Iterator[Recording]:
             taken.void(f"the attribute {change} changed")
         if random.getstate() != python:
             taken.void("Python's random generator moved")
-        if not _same_numpy_state(numpy, np.random.get_state()):  # noqa: NPY002
+        if not _same_numpy_state(numpy, np.random.get_state()):
             taken.void("NumPy's random generator moved")
         if not torch.equal(torch.get_rng_state(), torch_state):
             taken.void("torch's random generator moved")

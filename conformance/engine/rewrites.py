@@ -22,14 +22,67 @@ SCALAR_OVERLOADS = {
 0-dimensional tensor that takes no part in type promotion (aten/src/ATen/native/BinaryOps.cpp), and their arguments
 have the same names in the same order."""
 
-COPIES = frozenset({"aten.clone.default", "aten._to_copy.default", "aten.lift_fresh_copy.default", "aten.copy_.default"})
+COPIES = frozenset(
+    {"aten.clone.default", "aten._to_copy.default", "aten.lift_fresh_copy.default", "aten.copy_.default"}
+)
 """Operations whose result is the elements of their first tensor, converted to the dtype and laid out as the geometry
 of the result says; their other arguments only say which geometry and dtype that is, and the number has both."""
 
 
-def canonical_label(label: str) -> str:
-    """The label that stands for every overload doing the same."""
-    return SCALAR_OVERLOADS.get(label, label)
+PLACING = frozenset({"dtype", "layout", "device", "pin_memory"})
+"""Arguments of factories that say where and as what a tensor is made. The number has dtype and geometry of the result,
+only meta tensors are numbered by operation, and whether memory is pinned is no matter of what it holds: eager Python
+gives `pin_memory=False` where TorchScript gives None."""
+
+FACTORIES = frozenset(
+    f"aten.{name}"
+    for name in ("arange.default", "arange.start", "arange.start_step", "eye.default", "eye.m", "full.default",
+    "full_like.default", "linspace.default", "new_full.default", "new_ones.default", "new_zeros.default",
+    "ones.default", "ones_like.default", "scalar_tensor.default", "zeros.default", "zeros_like.default")
+)  # fmt: skip
+
+KEEPING_DIMENSIONS = frozenset(
+    {
+        "aten.amax.default",
+        "aten.amin.default",
+        "aten.linalg_vector_norm.default",
+        "aten.mean.dim",
+        "aten.sum.dim_IntList",
+        "aten.var.correction",
+    }
+)
+"""Reductions with a `keepdim`, which gives the result sizes of 1 and leaves its elements and their order alone."""
+
+
+def canonical(
+    label: str, names: Sequence[str], arguments: Sequence[object], looks: Sequence[Look]
+) -> tuple[str, tuple[object, ...]]:
+    """The label and payload that stand for every operation doing the same.
+
+    `names` and encoded `arguments` are those of the schema, in order; `looks` are the geometries of the results, each
+    with the size of its storage in bytes.
+    """
+    label = SCALAR_OVERLOADS.get(label, label)
+    if label in FACTORIES:
+        arguments = [argument for name, argument in zip(names, arguments, strict=True) if name not in PLACING]
+    elif label == "aten.norm.ScalarOpt_dim" and arguments[1] is not None:
+        # Both go to one kernel (aten/src/ATen/native/ReduceOps.cpp, impl_func_norm).
+        label, names = "aten.linalg_vector_norm.default", ("self", "ord", "dim", "keepdim", "dtype")
+        arguments = [*arguments, None]
+    if label in KEEPING_DIMENSIONS and len(looks) == 1 and _is_dense(looks[0]):
+        arguments = [argument for name, argument in zip(names, arguments, strict=True) if name != "keepdim"]
+        return label, (tuple(arguments), ("in order", looks[0][3], looks[0][6]))
+    return label, (tuple(arguments), tuple(looks))
+
+
+def _is_dense(look: Look) -> bool:
+    """Whether a geometry is that of elements in order, without conj or neg bit."""
+    size, stride, offset, _, conj, neg, _ = look
+    step, expected = 1, []
+    for n in reversed(size):  # type: ignore[call-overload]  # a tuple of ints
+        expected.append(0 if n == 1 else step)
+        step *= max(n, 1)
+    return stride == tuple(reversed(expected)) and (offset, conj, neg) == (0, 0, 0)
 
 
 def copied(values: Values, source: int, look: Look, storage_bytes: int) -> int:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import _sources
+from torch import _jit_internal, _sources
 from torch.jit import _recursive, _state, _trace
 
-from conformance.engine.trace import Ledger
+from conformance.engine.ledger import Ledger
 
 
 def script(model: torch.nn.Module) -> torch.jit.ScriptModule:
@@ -22,9 +22,24 @@ def script(model: torch.nn.Module) -> torch.jit.ScriptModule:
     Raises:
         Exception: whatever the compiler raises; `forget_everything` before the next model.
     """
-    with warnings.catch_warnings(), _each_class_once():
+    with warnings.catch_warnings(), _each_class_once(), _overloads_kept():
         warnings.simplefilter("ignore")
         return torch.jit.script(model)  # type: ignore[no-any-return]  # untyped in torch
+
+
+@contextmanager
+def _overloads_kept() -> Iterator[None]:
+    """Leave the table of overloaded functions as it was, and nothing compiled from it.
+
+    The first compilation of `torch.nn.functional.interpolate` moves its overloads from the table to a cache of names
+    in the compilation unit: with that unit gone, the next model finds neither (torch/jit/_script.py, _get_overloads).
+    """
+    before = dict(_jit_internal._overloaded_fns)
+    try:
+        yield
+    finally:
+        _jit_internal._overloaded_fns.update(before)
+        _state._jit_function_overload_caching.clear()
 
 
 @contextmanager
@@ -81,7 +96,7 @@ def name_loaded_tensors(original: torch.jit.ScriptModule, loaded: torch.jit.Scri
     for name, tensor in _tensor_attributes(loaded):
         counterpart = before.get(name)
         if tensor.device.type == "meta" and counterpart is not None and _looks_alike(counterpart, tensor):
-            ledger.hold(tensor.untyped_storage(), ledger.content(counterpart.untyped_storage()))
+            ledger.hold_like(tensor.untyped_storage(), counterpart.untyped_storage())
 
 
 def _looks_alike(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -100,16 +115,21 @@ def _tensor_attributes(module: torch.jit.ScriptModule) -> Iterator[tuple[str, to
     yield from module.named_buffers(remove_duplicate=False)
 
 
-def assigned_attributes(module: torch.jit.ScriptModule) -> list[str]:
-    """`Class.attribute` of what the module's compiled methods assign to: a program with such state is no function."""
-    return sorted({f"{part.original_name}.{node.s('name')}" for part, node in _nodes(module, ("prim::SetAttr",))})
+def assigned_attributes(module: torch.jit.ScriptModule) -> list[tuple[torch.jit.ScriptModule, str]]:
+    """(submodule, attribute) of everything that compiled methods assign to: a program's own state."""
+    kinds = {(part._c._type().str(), node.s("name")) for part, node in _nodes(module, ("prim::SetAttr",))}
+    return [
+        (part, attribute)
+        for part in module.modules()
+        if isinstance(part, torch.jit.ScriptModule)
+        for kind, attribute in sorted(kinds)
+        if part._c._type().str() == kind
+    ]
 
 
 def changes_containers(module: torch.jit.ScriptModule) -> bool:
     """Whether a compiled method writes to a list or dict that it did not make itself: a cache, perhaps."""
-    return any(
-        next(iter(node.inputs())).node().kind() not in MADE_HERE for _, node in _nodes(module, CONTAINER_WRITES)
-    )
+    return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for _, node in _nodes(module, CONTAINER_WRITES))
 
 
 CONTAINER_WRITES = tuple(
@@ -122,13 +142,19 @@ MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list
 
 def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     """(submodule, node) of every node of these kinds in the methods of the module and all below it."""
+    seen: set[str] = set()
     for part in module.modules():
         if not isinstance(part, torch.jit.ScriptModule):
             continue
+        # Submodules of one compiled type share its methods.
+        kind = part._c._type().str()
+        if kind in seen:
+            continue
+        seen.add(kind)
         for method in part._c._method_names():
             graph = part._c._get_method(method).graph
-            for kind in kinds:
-                for node in graph.findAllNodes(kind):
+            for name in kinds:
+                for node in graph.findAllNodes(name):
                     yield part, node
 
 
@@ -164,7 +190,6 @@ def forget_everything() -> None:
     """
     _state._clear_class_state()
     _state._jit_caching_layer.clear()
-    _state._jit_function_overload_caching.clear()
     _recursive.concrete_type_store = _recursive.ConcreteTypeStore()
     unit = torch._C.CompilationUnit()
     for holder in (_state, _recursive, _trace):

@@ -17,13 +17,11 @@ import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conformance.engine.operands import Unmodelled, contiguous_geometry, covers_storage, digest_of_bytes, encode, geometry
-from conformance.engine.operations import LYING_WRITERS, UNDECLARED_VIEWS, Operation, operation
-from conformance.engine.rewrites import COPIES, canonical_label, copied, doubled_and_halved
-from conformance.engine.values import Values
-
-RESIZERS = ("aten.resize_", "aten.resize_as_", "aten.set_")
-PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+from conformance.engine.ledger import Ledger
+from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, covers_storage, encode, geometry
+from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
+from conformance.engine.rewrites import COPIES, Look, canonical, copied, doubled_and_halved
+from conformance.engine.shapes import IN_PLACE, Plan
 
 
 @dataclass
@@ -37,115 +35,6 @@ class Recording:
         """Say that nothing can be proved from this recording."""
         if why not in self.unprovable:
             self.unprovable.append(why)
-
-
-class Ledger:
-    """What every storage of one subject holds, as numbers of one `Values`.
-
-    Storages are kept alive as long as the ledger is: an address that is used again would forge an equality. Real
-    bytes (CPU tensors) are read at every use and never remembered.
-    """
-
-    def __init__(self) -> None:
-        self.values = Values()
-        self._contents: dict[int, int] = {}
-        self._alive: dict[int, torch.UntypedStorage] = {}
-        self.shapes: dict[object, Plan] = {}
-        """What meta kernels gave, by operation, arguments and geometries: most of a pass repeats an earlier block."""
-
-    def content(self, storage: torch.UntypedStorage) -> int:
-        """The number of what the storage holds; one never seen holds something unknown."""
-        number = self._contents.get(storage._cdata)
-        if number is None:
-            number = self.values.fresh("memory of unknown origin")
-            self.hold(storage, number)
-        return number
-
-    def hold(self, storage: torch.UntypedStorage, number: int) -> None:
-        """Say that the storage now holds `number`."""
-        address = storage._cdata
-        self._contents[address] = number
-        if address not in self._alive:
-            self._alive[address] = storage
-
-    def value(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor as an operand: content and geometry, or real bytes.
-
-        Raises:
-            Unmodelled: the tensor is not a plain strided one.
-        """
-        if type(tensor) not in PLAIN_TENSORS:
-            raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
-        look = geometry(tensor)
-        if tensor.device.type == "meta":
-            storage = tensor.untyped_storage()
-            return self.values.intern("tensor", (*look, storage.nbytes()), (self.content(storage),))
-        if tensor.device.type == "cpu":
-            return self.values.intern("bytes", (look[0], look[3], digest_of_bytes(tensor)))
-        raise Unmodelled(f"a tensor on {tensor.device}")
-
-    def result(self, output: Any) -> int:
-        """The number of what a model gave back: a tensor's elements in order, or the numbers of its parts.
-
-        How a tensor lies in memory does not matter here, as it does not to whoever compares outputs.
-
-        Raises:
-            Unmodelled: something in `output` has no number.
-        """
-        if isinstance(output, torch.Tensor):
-            number = self.value(output)
-            look = contiguous_geometry(output)
-            dense = output.numel() * output.element_size()
-            return self.values.intern("elements", look, (copied(self.values, number, look, dense),))
-        if isinstance(output, Mapping):
-            keys = tuple(sorted(str(key) for key in output))
-            return self.values.intern("dict", keys, tuple(self.result(output[key]) for key in sorted(output, key=str)))
-        if isinstance(output, Sequence) and not isinstance(output, str):
-            return self.values.intern(
-                "list", (len(output),), tuple(self.result(part) for part in output)
-            )
-        return self.values.intern("constant", (encode(output, lambda _tensor: None),))
-
-    def name_leaf(self, kind: str, tensors: Iterable[tuple[str, torch.Tensor, str | None]]) -> None:
-        """Name what one storage holds, as a leaf: (name, tensor looking at it, digest of its bytes where known).
-
-        Tensors that share the storage are named together and so keep their tie. All must share one storage.
-        """
-        listed = sorted(tensors, key=lambda entry: entry[0])
-        storage = listed[0][1].untyped_storage()
-        payload = tuple((name, geometry(tensor), known) for name, tensor, known in listed)
-        self.hold(storage, self.values.intern(f"leaf.{kind}", (*payload, storage.nbytes())))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a meta kernel gives for certain arguments: it computes shapes, which depend on the arguments' shapes alone."""
-
-    container: type | None
-    tensors: tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
-
-    @classmethod
-    def of(cls, output: Any) -> Plan | None:
-        """The plan that makes such an output again, or None where it is more than new tensors of minimal storage."""
-        container = None if isinstance(output, torch.Tensor) else type(output)
-        if container not in (None, tuple, list):
-            return None
-        tensors = [output] if container is None else output
-        described = []
-        for tensor in tensors:
-            if type(tensor) is not torch.Tensor or tensor.device.type != "meta" or not covers_storage(tensor):
-                return None
-            described.append((tuple(tensor.size()), tensor.stride(), tensor.dtype))
-        return cls(container, tuple(described))
-
-    def make(self) -> Any:
-        """New tensors on the meta device."""
-        made = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in self.tensors]
-        return made[0] if self.container is None else self.container(made)
-
-
-IN_PLACE = Plan(None, ())
-"""The plan of an operation that writes its first argument and gives it back."""
 
 
 class Tracer(TorchDispatchMode):
@@ -221,9 +110,11 @@ class _Call:
         elif known.uninitialised:
             self.fresh = "uninitialised memory"
         self.payload = tuple(self._encode(position) for position in range(len(self.arguments)))
-        self.written = [
-            tensor for position in known.written for tensor in _tensors_in(self.arguments[position])
-        ] if self._writes() else []
+        self.written = (
+            [tensor for position in known.written for tensor in _tensors_in(self.arguments[position])]
+            if self._writes()
+            else []
+        )
         self.before = [tensor.untyped_storage().nbytes() for tensor in self.written]
 
     def _dropout_is_off(self) -> bool:
@@ -259,8 +150,17 @@ class _Call:
 
     def _look_at(self, tensor: torch.Tensor) -> None:
         device = tensor.device.type
-        self.looks.append((tuple(tensor.size()), tensor.stride(), tensor.storage_offset(), tensor.dtype, device,
-                           tensor.is_conj(), tensor.is_neg()))
+        self.looks.append(
+            (
+                tuple(tensor.size()),
+                tensor.stride(),
+                tensor.storage_offset(),
+                tensor.dtype,
+                device,
+                tensor.is_conj(),
+                tensor.is_neg(),
+            )
+        )
         if device != "meta":
             self.unmodelled = self.unmodelled or device != "cpu" or tensor.dim() > 0 or bool(self.known.written)
 
@@ -332,12 +232,16 @@ class _Call:
     def _is_aliased(self, storage: torch.UntypedStorage) -> bool:
         """Whether the operation also reads what it writes through another argument."""
         address = storage._cdata
-        reads = sum(tensor.device.type == "meta" and tensor.untyped_storage()._cdata == address for tensor in self.tensors)
+        reads = sum(
+            tensor.device.type == "meta" and tensor.untyped_storage()._cdata == address for tensor in self.tensors
+        )
         return reads > (0 if self.known.overwrites else 1)
 
     def _enter_results(self, results: list[torch.Tensor]) -> None:
         known, values = self.known, self.ledger.values
-        old = {tensor.untyped_storage()._cdata for tensor in (*self.tensors, *self.written) if tensor.device.type == "meta"}
+        old = {
+            tensor.untyped_storage()._cdata for tensor in (*self.tensors, *self.written) if tensor.device.type == "meta"
+        }
         new = [tensor for tensor in results if tensor.untyped_storage()._cdata not in old]
         if len(new) < len(results) and not known.returns_views and known.label not in UNDECLARED_VIEWS:
             self.recording.void(f"{known.label} gave back its argument, which its schema does not say")
@@ -374,14 +278,16 @@ class _Call:
             number = self.ledger.values.fresh(f"{self.known.label} left part of its memory uninitialised")
         self.ledger.hold(storage, number)
 
-    def _operation(self, label: str, looks: tuple[object, ...]) -> int:
+    def _operation(self, label: str, looks: tuple[Look, ...]) -> int:
         # An argument that is written as a whole by `out=` has no part in what is computed.
-        payload = tuple(
-            part
-            for position, part in enumerate(self.payload)
+        taken = [
+            position
+            for position in range(len(self.payload))
             if not (self.known.is_out and position in self.known.written)
-        )
-        return self.ledger.values.intern(canonical_label(label), (payload, looks), tuple(self.children))
+        ]
+        names = [self.known.arguments[position][0] for position in taken]
+        label, payload = canonical(label, names, [self.payload[position] for position in taken], looks)
+        return self.ledger.values.intern(label, payload, tuple(self.children))
 
 
 def _tensors_in(value: Any) -> Iterable[torch.Tensor]:

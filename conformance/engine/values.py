@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 
-
 class Node(NamedTuple):
     """One computation: what is done (`label`), with which constants (`payload`), to which computations.
 
@@ -78,7 +77,9 @@ class Values:
         """Why the computation is not reproducible, or None where it is."""
         if self.is_reproducible(number):
             return None
-        return min((str(node.payload[0]) for node in self.reached_from([number]) if node.label == "fresh"), default=None)
+        return min(
+            (str(node.payload[0]) for node in self.reached_from([number]) if node.label == "fresh"), default=None
+        )
 
     def digest(self, number: int) -> str | None:
         """A fingerprint that is equal in any process for the same computation; None if something fresh is in it.

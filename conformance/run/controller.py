@@ -18,7 +18,7 @@ from conformance.run import chosen as choice
 from conformance.run.bench import INPUT, Bench, WorkerInput
 from conformance.run.items import cell_of
 from conformance.run.parcel import PROPERTY, Parcel, unpack
-from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, Writer
+from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
 if TYPE_CHECKING:
     from conformance.run.crashes import Death, Ledger
@@ -60,7 +60,7 @@ class Controller:
             try:
                 self._writer = Writer(Path(self._config.invocation_params.dir, output))
                 decided = self._writer.start(header, resume=self._config.getoption("timm_resume"), models=chosen.models)
-            except (OutputTaken, OtherRun, OutputUnwritable) as error:
+            except (OutputTaken, OtherRun, OutputUnwritable, UnfinishedRun) as error:
                 raise pytest.UsageError(str(error)) from None
             self.resumed = len(decided)
             self._bench.narrow(chosen.without(decided))

@@ -23,6 +23,10 @@ class OtherRun(Exception):
     """What is left of an unfinished run does not belong to the one that is to be resumed."""
 
 
+class UnfinishedRun(Exception):
+    """What is left of an unfinished run would be lost."""
+
+
 class OutputUnwritable(Exception):
     """The system does not let the file be written."""
 
@@ -59,12 +63,13 @@ class Writer:
 
         Raises:
             OtherRun: The unfinished run was made with other versions, claims or subjects.
+            UnfinishedRun: There is one, and it is not to be resumed.
         """
         self._claims = tuple(entry.id for entry in header.claims)
         self._header = header
         try:
-            end = self._take_up(header, models) if resume else 0
-        except OtherRun:
+            end = self._take_up(header, models) if resume else self._check_nothing_is_lost()
+        except (OtherRun, UnfinishedRun):
             self.leave()
             raise
         self._file.truncate(end)
@@ -83,6 +88,15 @@ class Writer:
             if stranger := sorted(self._records.keys() - set(models)):
                 raise OtherRun(f"{self._named()} has decided {stranger[0]!r}, which is not chosen now; {_APART}")
         return end
+
+    def _check_nothing_is_lost(self) -> int:
+        """Refuse to begin anew where subjects are decided, or where something else lies; gives where to begin."""
+        left, _ = _left(self._file)
+        if any(isinstance(line, Record) for line in left) or (not left and self._partial.stat().st_size):
+            raise UnfinishedRun(
+                f"{self._named()} is left of an unfinished audit; go on with it by --resume, or delete it"
+            )
+        return 0
 
     def take(self, parcel: Parcel) -> None:
         """Put a cell where it belongs. What was decided twice is kept as it first came."""
@@ -167,7 +181,7 @@ class Writer:
         return printable(str(self._partial))
 
 
-_APART = "run without --resume, or with another --output"
+_APART = "delete it, or choose another --output"
 
 
 def _left(file: BinaryIO) -> tuple[list[Line], int]:

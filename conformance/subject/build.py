@@ -6,14 +6,14 @@ import copy
 import functools
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from conformance.engine.ledger import Ledger
 from conformance.engine.operands import digest_of_bytes
-from conformance.engine.trace import Ledger
 
 BULK_FACTORIES = frozenset(
     {
@@ -65,36 +65,32 @@ class BulkOnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> dict[int, str]:
+def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
     """Move parameters and buffers that were made on the CPU to the meta device, storage by storage, keeping ties.
 
-    Returns:
-        For each new storage (by address), the digest of the bytes that it held.
+    The ledger remembers a digest of the bytes that each storage held.
     """
     storages: dict[int, torch.UntypedStorage] = {}
     moved: dict[int, torch.Tensor] = {}
-    known: dict[int, str] = {}
     for module in model.modules():
+        tensors: dict[str, Any]
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
                 if tensor is None or tensor.device.type != "cpu":
                     continue
                 if id(tensor) not in moved:
-                    moved[id(tensor)] = _on_meta(tensor, storages, known, ledger)
+                    moved[id(tensor)] = _on_meta(tensor, storages, ledger)
                 tensors[name] = moved[id(tensor)]
-    return known
 
 
-def _on_meta(
-    tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], known: dict[int, str], ledger: Ledger
-) -> torch.Tensor:
+def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], ledger: Ledger) -> torch.Tensor:
     source = tensor.untyped_storage()
     if source._cdata not in storages:
         target = torch.empty(source.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
         storages[source._cdata] = target
-        whole = torch.empty(0, dtype=torch.uint8).set_(source)
-        known[target._cdata] = digest_of_bytes(whole)
-        ledger.hold(target, ledger.values.intern("storage", (source.nbytes(), known[target._cdata])))
+        digest = digest_of_bytes(torch.empty(0, dtype=torch.uint8).set_(source))
+        ledger.hold(target, ledger.values.intern("storage", (source.nbytes(), digest)))
+        ledger.known_bytes[target._cdata] = digest
     there = torch.empty(0, dtype=tensor.dtype, device="meta")
     there.set_(storages[source._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())
     if isinstance(tensor, torch.nn.Parameter):
@@ -135,7 +131,7 @@ def _copy_of_tensor(
         if source._cdata not in storages:
             target = torch.empty(source.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
             storages[source._cdata] = target
-            ledger.hold(target, ledger.content(source))
+            ledger.hold_like(target, source)
         made = torch.empty(0, dtype=tensor.dtype, device="meta")
         made.set_(storages[source._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())
     if isinstance(tensor, torch.nn.Parameter):
@@ -148,9 +144,7 @@ def _might_be_shared(value: Any, copies: Mapping[int, Any], depth: int = 4) -> b
     if isinstance(value, torch.Tensor):
         return id(value) not in copies
     if isinstance(value, types.FunctionType):
-        return any(
-            isinstance(cell.cell_contents, torch.nn.Module | torch.Tensor) for cell in value.__closure__ or ()
-        )
+        return any(isinstance(cell.cell_contents, torch.nn.Module | torch.Tensor) for cell in value.__closure__ or ())
     if isinstance(value, functools.partial):
         return _might_be_shared((value.func, value.args, value.keywords), copies, depth)
     if depth and isinstance(value, dict):
@@ -172,12 +166,12 @@ def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, str, torch.Tens
                 yield "buffer", start + name, buffer
 
 
-def name_leaves(model: torch.nn.Module, ledger: Ledger, known: Mapping[int, str] | None = None) -> None:
-    """Give every parameter and persistent buffer its name as its number; `known` are digests of bytes by storage."""
+def name_leaves(model: torch.nn.Module, ledger: Ledger) -> None:
+    """Give every parameter and persistent buffer its name as its number; buffers whose bytes are known carry them."""
     sharing: defaultdict[int, list[tuple[str, torch.Tensor, str | None]]] = defaultdict(list)
     for kind, name, tensor in named_tensors(model):
         address = tensor.untyped_storage()._cdata
-        digest = (known or {}).get(address) if kind == "buffer" else None
+        digest = ledger.known_bytes.get(address) if kind == "buffer" else None
         sharing[address].append((f"{kind} {name}", tensor, digest))
     for tensors in sharing.values():
         ledger.name_leaf("weights", tensors)

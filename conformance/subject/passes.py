@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
 from conformance.engine.outside import recording
-from conformance.engine.trace import Ledger
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from conformance.subject.build import copy_of, name_leaves
+from conformance.subject.build import copy_of
 from conformance.subject.passes import Pass
 from conformance.subject.subject import OTHER_CLASSES, Subject
 
@@ -20,7 +20,7 @@ from conformance.subject.subject import OTHER_CLASSES, Subject
 def _reset(subject: Subject, model: torch.nn.Module, *arguments: Any) -> None:
     """`model.reset_classifier(*arguments)` where models are built, in eval mode, new parameters named."""
     subject.construct(lambda: model.reset_classifier(*arguments))  # type: ignore[operator]  # timm's models have it
-    name_leaves(model.eval(), subject.ledger, subject.move_to_meta(model))
+    subject.settle(model)
 
 
 def to_none(subject: Subject) -> Pass:
@@ -96,8 +96,7 @@ def other(subject: Subject) -> torch.nn.Module:
     """
 
     def make() -> torch.nn.Module:
-        model = placement(subject).model
-        subject.move_to_meta(model)
+        model = subject.settle(placement(subject).model)
         return copy_of(model, subject.ledger, torch.float32) or model.to(torch.float32)
 
     return subject.once("other", make)

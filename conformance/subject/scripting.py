@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from conformance.engine import script
+from conformance.engine.operands import Unmodelled
 from conformance.subject.passes import Pass
 from conformance.subject.subject import Subject
 
@@ -21,12 +22,16 @@ def scripted(subject: Subject) -> torch.jit.ScriptModule:
 
     def make() -> torch.jit.ScriptModule:
         module = script.script(subject.untouched)
-        if script.changes_containers(module):
+        if _keeps_things(subject, module):
             # Saved before it runs, for the same reason.
             saved(subject, module)
         return module
 
     return subject.once("scripted", make)
+
+
+def _keeps_things(subject: Subject, module: torch.jit.ScriptModule) -> bool:
+    return subject.once("keeps things", lambda: script.changes_containers(module))
 
 
 def saved(subject: Subject, module: torch.jit.ScriptModule) -> bytes:
@@ -46,24 +51,34 @@ def is_mended_by_scriptable(subject: Subject) -> bool:
     return True
 
 
-def state(subject: Subject) -> list[str]:
-    """`Class.attribute` of what the compiled methods assign to."""
-    return subject.once("script state", lambda: script.assigned_attributes(scripted(subject)))
-
-
 def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], Any]) -> Pass:
     """Record a call of compiled code, which no attribute watch sees into.
 
-    Code that writes to containers is called until it has kept what it keeps: the last two calls must agree.
+    Code that assigns to attributes or writes to containers is called until it has kept what it keeps. The last call
+    must find its attributes as it leaves them, and give what the call before gave: then so do all calls after it.
     """
+    assigned = script.assigned_attributes(module)
     with script.executor_for_meta():
+        if not assigned and not _keeps_things(subject, module):
+            return subject.run(call)
+        subject.run(call)
+        before, state = subject.run(call), _state(subject, assigned)
         taken = subject.run(call)
-        if not script.changes_containers(module):
-            return taken
-        before, taken = subject.run(call), subject.run(call)
-    if before.number == taken.number:
+    if before.number == taken.number and state == _state(subject, assigned):
         return taken
     return Pass(taken.output, taken.number, ("compiled code keeps something that changes from call to call",))
+
+
+def _state(subject: Subject, assigned: list[tuple[torch.jit.ScriptModule, str]]) -> list[object]:
+    """The values of attributes, tensors by number; what has no number equals nothing."""
+    values: list[object] = []
+    for part, attribute in assigned:
+        value = getattr(part, attribute)
+        try:
+            values.append(subject.ledger.result(value))
+        except Unmodelled:
+            values.append(object())
+    return values
 
 
 def forward(subject: Subject) -> Pass:
@@ -85,9 +100,7 @@ def pre_logits(subject: Subject) -> Pass:
 
     def make() -> Pass:
         module, images = scripted(subject), subject.images
-        return _run(
-            subject, module, lambda: module.forward_head(module.forward_features(images), pre_logits=True)
-        )
+        return _run(subject, module, lambda: module.forward_head(module.forward_features(images), pre_logits=True))
 
     return subject.once("scripted pre_logits", make)
 

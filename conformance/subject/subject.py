@@ -9,8 +9,8 @@ import timm
 import torch
 
 from conformance.engine import script
+from conformance.engine.ledger import Ledger
 from conformance.engine.outside import recording
-from conformance.engine.trace import Ledger
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.passes import Pass, run
 
@@ -56,9 +56,11 @@ class Subject:
         with recording(self.ledger), BulkOnMeta():
             return make()
 
-    def move_to_meta(self, model: torch.nn.Module) -> dict[int, str]:
-        """See `conformance.subject.build.move_to_meta`."""
-        return move_to_meta(model, self.ledger)
+    def settle(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model in eval mode, wholly on the meta device, its leaves named."""
+        move_to_meta(model.eval(), self.ledger)
+        name_leaves(model, self.ledger)
+        return model
 
     def build(self, **arguments: Any) -> torch.nn.Module:
         """A new model in eval mode on the meta device, its leaves named. Nothing is shared with earlier ones.
@@ -66,9 +68,7 @@ class Subject:
         Raises:
             Exception: whatever `timm.create_model` raises.
         """
-        model = self.construct(lambda: timm.create_model(self.name, **arguments))
-        name_leaves(model.eval(), self.ledger, self.move_to_meta(model))
-        return model
+        return self.settle(self.construct(lambda: timm.create_model(self.name, **arguments)))
 
     def build_headed(self, **arguments: Any) -> torch.nn.Module:
         """A new model with a classifier: as `create_model` builds it, or with `CLASSES` where that gives none."""
@@ -79,11 +79,10 @@ class Subject:
     def another(self, dtype: torch.dtype | None = None) -> torch.nn.Module:
         """One more headed model that has not run, of `dtype` where that is given."""
         model = copy_of(self.untouched, self.ledger, dtype)
-        if model is None:
-            model = self.build_headed()
-            return model if dtype is None else model.to(dtype)
-        name_leaves(model, self.ledger)
-        return model
+        if model is not None:
+            return model
+        model = self.build_headed()
+        return model if dtype is None else model.to(dtype)
 
     @property
     def as_built(self) -> torch.nn.Module:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from conformance.engine.ledger import Ledger
 from conformance.engine.outside import recording
-from conformance.engine.trace import Ledger
 
 
 class Numbering:

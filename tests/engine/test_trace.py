@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
 from conformance.engine.outside import recording
 from conformance.engine.script import executor_for_meta
-from conformance.engine.trace import Ledger
 from tests.engine.conftest import Numbering
 
 Function = Callable[[torch.Tensor, torch.Tensor], object]
@@ -270,7 +270,7 @@ def moves_python(x: torch.Tensor) -> torch.Tensor:
 
 
 def moves_numpy(x: torch.Tensor) -> torch.Tensor:
-    np.random.rand()  # noqa: NPY002
+    np.random.rand()
     return x + 1
 
 

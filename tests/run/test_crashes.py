@@ -28,8 +28,8 @@ def cells(dying):
     return {record.model: record.cells for record in read_run(dying.output).records}
 
 
-def test_the_run_ends_with_findings_and_every_cell_has_a_verdict(dying, cells):
-    assert dying.status == 1, dying.said
+def test_the_run_ends_and_every_cell_has_a_verdict(dying, cells):
+    assert dying.status == 0, dying.said
     assert len(cells) == 12
     assert all(set(record) == {"builds", "forward_features_runs"} for record in cells.values())
     assert not dying.partial.exists()

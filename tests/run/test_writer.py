@@ -9,7 +9,7 @@ import pytest
 from conformance.record import Cell, ClaimEntry, Evidence, Header, Level, Record, Tier, Verdict
 from conformance.record_file import read_run
 from conformance.run.parcel import LONGEST_TEXT, Parcel, clipped, pack, unpack
-from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, Writer
+from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
 HOLDS = Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED)
 VIOLATED = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="It does not.")
@@ -123,8 +123,23 @@ def test_a_subject_that_is_not_chosen_any_more_is_not_resumed(tmp_path):
         Writer(tmp_path / "run.jsonl").start(header(), resume=True, models=("b", "c"))
 
 
-def test_without_resuming_what_was_left_is_begun_anew(tmp_path):
-    written(tmp_path / "run.jsonl", "a", finish=False)
+@pytest.mark.parametrize("left", [None, b"notes of mine\n"])
+def test_without_resuming_what_was_left_is_not_overwritten(tmp_path, left):
+    partial = tmp_path / "run.jsonl.partial"
+    written(tmp_path / "run.jsonl", "a", finish=False) if left is None else partial.write_bytes(left)
+    before = partial.read_bytes()
+    with pytest.raises(UnfinishedRun, match=r"run\.jsonl\.partial is left .* --resume, or delete it"):
+        written(tmp_path / "run.jsonl", "a", "b")
+    assert partial.read_bytes() == before
+    partial.unlink()
+    assert written(tmp_path / "run.jsonl", "a", "b") == frozenset()
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"kind":"rec'])
+def test_an_unfinished_run_that_decided_nothing_is_begun_anew_without_being_asked(tmp_path, torn):
+    written(tmp_path / "run.jsonl", finish=False)
+    with (tmp_path / "run.jsonl.partial").open("ab") as partial:
+        partial.write(torn)
     assert written(tmp_path / "run.jsonl", "a", "b") == frozenset()
     assert len(read_run(tmp_path / "run.jsonl").records) == 2
 

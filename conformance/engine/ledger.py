@@ -1,0 +1,104 @@
+"""This module keeps what every storage of a subject holds, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from conformance.engine.operands import (
+    PLAIN_TENSORS,
+    Unmodelled,
+    contiguous_geometry,
+    digest_of_bytes,
+    encode,
+    geometry,
+)
+from conformance.engine.rewrites import copied
+from conformance.engine.shapes import Plan
+from conformance.engine.values import Values
+
+
+class Ledger:
+    """What every storage of one subject holds, as numbers of one `Values`.
+
+    Storages are kept alive as long as the ledger is: an address that is used again would forge an equality. Real
+    bytes (CPU tensors) are read at every use and never remembered.
+    """
+
+    def __init__(self) -> None:
+        self.values = Values()
+        self._contents: dict[int, int] = {}
+        self._alive: dict[int, torch.UntypedStorage] = {}
+        self.known_bytes: dict[int, str] = {}
+        """For storages that were real once, by address: the digest of the bytes that they held."""
+        self.shapes: dict[object, Plan] = {}
+        """What meta kernels gave, by operation, arguments and geometries: most of a pass repeats an earlier block."""
+
+    def content(self, storage: torch.UntypedStorage) -> int:
+        """The number of what the storage holds; one never seen holds something unknown."""
+        number = self._contents.get(storage._cdata)
+        if number is None:
+            number = self.values.fresh("memory of unknown origin")
+            self.hold(storage, number)
+        return number
+
+    def hold(self, storage: torch.UntypedStorage, number: int) -> None:
+        """Say that the storage now holds `number`."""
+        address = storage._cdata
+        self._contents[address] = number
+        if address not in self._alive:
+            self._alive[address] = storage
+
+    def value(self, tensor: torch.Tensor) -> int:
+        """The number of a tensor as an operand: content and geometry, or real bytes.
+
+        Raises:
+            Unmodelled: the tensor is not a plain strided one.
+        """
+        if type(tensor) not in PLAIN_TENSORS:
+            raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
+        look = geometry(tensor)
+        if tensor.device.type == "meta":
+            storage = tensor.untyped_storage()
+            return self.values.intern("tensor", (*look, storage.nbytes()), (self.content(storage),))
+        if tensor.device.type == "cpu":
+            return self.values.intern("bytes", (look[0], look[3], digest_of_bytes(tensor)))
+        raise Unmodelled(f"a tensor on {tensor.device}")
+
+    def result(self, output: Any) -> int:
+        """The number of what a model gave back: a tensor's elements in order, or the numbers of its parts.
+
+        How a tensor lies in memory does not matter here, as it does not to whoever compares outputs.
+
+        Raises:
+            Unmodelled: something in `output` has no number.
+        """
+        if isinstance(output, torch.Tensor):
+            number = self.value(output)
+            look = contiguous_geometry(output)
+            dense = output.numel() * output.element_size()
+            return self.values.intern("elements", look, (copied(self.values, number, look, dense),))
+        if isinstance(output, Mapping):
+            keys = tuple(sorted(str(key) for key in output))
+            return self.values.intern("dict", keys, tuple(self.result(output[key]) for key in sorted(output, key=str)))
+        if isinstance(output, Sequence) and not isinstance(output, str):
+            return self.values.intern("list", (len(output),), tuple(self.result(part) for part in output))
+        return self.values.intern("constant", (encode(output, lambda _tensor: None),))
+
+    def hold_like(self, storage: torch.UntypedStorage, source: torch.UntypedStorage) -> None:
+        """Say that the storage holds what `source` holds, bytes included where they are known."""
+        self.hold(storage, self.content(source))
+        if source._cdata in self.known_bytes:
+            self.known_bytes[storage._cdata] = self.known_bytes[source._cdata]
+
+    def name_leaf(self, kind: str, tensors: Iterable[tuple[str, torch.Tensor, str | None]]) -> None:
+        """Name what one storage holds, as a leaf: (name, tensor looking at it, digest of its bytes where known).
+
+        Tensors that share the storage are named together and so keep their tie. All must share one storage.
+        """
+        listed = sorted(tensors, key=lambda entry: entry[0])
+        storage = listed[0][1].untyped_storage()
+        payload = tuple((name, geometry(tensor), known) for name, tensor, known in listed)
+        self.hold(storage, self.values.intern(f"leaf.{kind}", (*payload, storage.nbytes())))

@@ -1,0 +1,41 @@
+"""This module remembers what meta kernels gave: most of a pass repeats the shapes of an earlier block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from conformance.engine.operands import covers_storage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a meta kernel gives for certain arguments: it computes shapes, which depend on the arguments' shapes alone."""
+
+    container: type | None
+    tensors: tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
+
+    @classmethod
+    def of(cls, output: Any) -> Plan | None:
+        """The plan that makes such an output again, or None where it is more than new tensors of minimal storage."""
+        container = None if isinstance(output, torch.Tensor) else type(output)
+        if container not in (None, tuple, list):
+            return None
+        tensors = [output] if container is None else output
+        described = []
+        for tensor in tensors:
+            if type(tensor) is not torch.Tensor or tensor.device.type != "meta" or not covers_storage(tensor):
+                return None
+            described.append((tuple(tensor.size()), tensor.stride(), tensor.dtype))
+        return cls(container, tuple(described))
+
+    def make(self) -> Any:
+        """New tensors on the meta device."""
+        made = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in self.tensors]
+        return made[0] if self.container is None else self.container(made)
+
+
+IN_PLACE = Plan(None, ())
+"""The plan of an operation that writes its first argument and gives it back."""

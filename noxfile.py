@@ -1,0 +1,52 @@
+"""This module is what a developer runs: tests, lint, types, the published audit, and the benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+VERSION = "1.0.31"
+"""The timm whose run is published; `[test]` pins it."""
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the project's own tests and decide the core tier; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check rules and format."""
+    session.install("ruff>=0.11")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types."""
+    session.install("-e", ".[test,dev]")
+    session.run("mypy")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Decide the core tier of every model anew and publish records and page; arguments go to the audit."""
+    session.install("-e", ".[test]")
+    records, page = (Path("reports", f"timm-{VERSION}{suffix}") for suffix in (".jsonl.gz", ".html"))
+    # 1: something was found that is not expected; the run is whole all the same.
+    session.run("timm-conformance", "audit", "--output", str(records), *session.posargs, success_codes=[0, 1])
+    session.run("timm-conformance", "report", str(records), "--output", str(page))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure start-up, report, and the core tier on a sample; arguments go to benchmarks/bench.py."""
+    session.install("-e", ".[test]")
+    session.run("python", "benchmarks/bench.py", *session.posargs)
