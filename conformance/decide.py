@@ -154,7 +154,7 @@ def _facts(subject: Subject, *, traced: bool) -> Record:
         module=type(model).__module__.rpartition(".")[2],
         class_name=type(model).__name__,
         params=sum(parameters.values()),
-        input_size=subject.input_size,
+        input_size=_input_size(subject),
         batch_size=BATCH,
         num_features=_whole(model, "num_features"),
         head_hidden_size=_whole(model, "head_hidden_size"),
@@ -165,8 +165,18 @@ def _facts(subject: Subject, *, traced: bool) -> Record:
 
 
 def _whole(model: object, attribute: str) -> int | None:
-    value = getattr(model, attribute, None)
-    return value if isinstance(value, int) else None
+    try:
+        value = getattr(model, attribute, None)
+    except Exception:  # noqa: BLE001  # a property may raise anything; the claims say so
+        return None
+    return value if type(value) is int else None
+
+
+def _input_size(subject: Subject) -> tuple[int, ...] | None:
+    try:
+        return subject.input_size
+    except Exception:  # noqa: BLE001  # no default_cfg, or one without a size: forward_features_runs says so
+        return None
 
 
 def _fingerprint(subject: Subject, name: str) -> str | None:

@@ -49,7 +49,7 @@ def claim(
     def declare(function: Decision) -> Claim:
         text = inspect.getdoc(function) or ""
         return Claim(
-            id=function.__name__,  # type: ignore[attr-defined]  # claims are plain functions
+            id=function.__name__,
             text=" ".join(text.split("\n\n")[0].split()),
             group=group,
             level=level,

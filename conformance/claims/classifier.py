@@ -86,10 +86,10 @@ def unpooled_reset(subject: Subject) -> Cell:
 
 @claim(group="classifier", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
 def classifier_named(subject: Subject) -> Cell:
-    """`default_cfg['classifier']` names the classifier: modules with weights, whose outputs are the last thing computed."""
+    """`default_cfg['classifier']` names the classifier: modules with weights, and nothing is computed after them."""
     if not subject.classes:
         return not_applicable("the model takes no classes")
-    named = subject.headed.default_cfg.get("classifier")
+    named = subject.default_cfg.get("classifier")
     names = [named] if isinstance(named, str) else list(named or ())
     if not names:
         return violated("default_cfg names no classifier")

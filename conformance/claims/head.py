@@ -51,7 +51,8 @@ def features_width(subject: Subject) -> Cell:
     if width == expected:
         return holds(Evidence.OBSERVED)
     return violated(
-        f"forward_features gives {describe(features)}: {width} channels in dimension {axis}, num_features is {expected}",
+        f"forward_features gives {describe(features)}: {width} channels in dimension {axis}, "
+        f"num_features is {expected}",
         channels=width,
         num_features=expected,
     )
@@ -96,7 +97,7 @@ def classifier_consistent(subject: Subject) -> Cell:
     """Route 2: `get_classifier()(pre_logits)` computes what `forward_head(features)` computes."""
     if not subject.classes:
         return not_applicable("the model takes no classes")
-    classifier = subject.headed.get_classifier()
+    classifier = subject.headed.get_classifier()  # type: ignore[operator]  # timm's models have it
     containers = (list, tuple, torch.nn.ModuleList)
     if not callable(classifier) or isinstance(classifier, containers):
         parts = [type(part).__name__ for part in classifier] if isinstance(classifier, containers) else []

@@ -28,14 +28,12 @@ def scripts(subject: Subject) -> Cell:
 @claim(group="torchscript", source=TIMM_TEST, needs=("scripts",))
 def script_matches(subject: Subject) -> Cell:
     """The scripted model computes what the model computes."""
-    return same(
-        subject, scripting.forward(subject), subject.forward, "the scripted model", "model(x)"
-    )
+    return same(subject, scripting.forward(subject), subject.forward, "the scripted model", "model(x)")
 
 
 @claim(group="torchscript", source="timm documentation: feature extraction", needs=("scripts", "pre_logits_supported"))
 def script_pre_logits(subject: Subject) -> Cell:
-    """On the scripted model, `forward_features` then `forward_head(…, pre_logits=True)` compute what they do on the model."""
+    """Scripted, `forward_features` then `forward_head(…, pre_logits=True)` compute what they do on the model."""
     return same(
         subject,
         scripting.pre_logits(subject),

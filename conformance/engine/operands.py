@@ -58,7 +58,7 @@ def digest_of_bytes(tensor: torch.Tensor) -> str:
 
 def covers_storage(tensor: torch.Tensor) -> bool:
     """Whether the tensor is dense, non-overlapping, at offset 0 and as large as its storage."""
-    return (
+    return bool(
         tensor.storage_offset() == 0
         and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
         and torch.ops.aten.is_non_overlapping_and_dense.default(tensor)

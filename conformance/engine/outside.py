@@ -65,6 +65,7 @@ def _on_cpu_first(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
     source = args[0] if args else kwargs.get("data")
     device = kwargs.get("device")
     if func is torch.Tensor.new_tensor:
+        assert source is not None
         device = source.device if device is None else device
         data = args[1] if len(args) > 1 else kwargs.pop("data")
         dtype = kwargs.get("dtype") or (data.dtype if isinstance(data, torch.Tensor) else None)
@@ -146,7 +147,7 @@ class Attributes:
 
 @contextmanager
 def recording(ledger: Ledger, *modules: torch.nn.Module) -> Iterator[Recording]:
-    """Record what the body computes into `ledger`, without gradients; `modules` are those whose attributes may matter."""
+    """Record into `ledger` what the body computes, without gradients; the attributes of `modules` are watched."""
     taken = Recording()
     attributes = Attributes(modules)
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -156,7 +157,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module) -> Iterator[Recording]:
         taken.void("a thread was started")
         start(thread)
 
-    threading.Thread.start = noticed  # type: ignore[method-assign]  # restored below
+    threading.Thread.start = noticed  # type: ignore[method-assign,assignment]  # restored below
     try:
         with torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
             yield taken

@@ -1,4 +1,4 @@
-"""This module lists the equalities that merge numbers, each with its reason; `tests/engine/test_rewrites.py` tests each.
+"""This module lists the equalities that merge numbers, each with its reason and its numeric test.
 
 A rule is here only if both sides give the same bits for every input that does not overflow, or if its entry states
 the bound. Everything else that a mathematician would call equal stays two numbers.
@@ -117,7 +117,9 @@ def doubled_and_halved(values: Values, label: str, arguments: Sequence[object], 
     added = values.node(result.children[0])
     if added.label != "aten.add.Tensor" or len(added.children) != 2 or added.children[0] != added.children[1]:
         return None
-    (_, _, alpha), looks = added.payload
+    arguments_of_sum, looks = added.payload
+    assert isinstance(arguments_of_sum, tuple)
+    alpha = arguments_of_sum[2]
     source = values.node(added.children[0])
     # The sum must be looked at as it was made, and must not have changed the dtype of x.
     if alpha != 1 or looks != (node.payload,) or source.label != "tensor" or source.payload[3] != node.payload[3]:

@@ -24,7 +24,7 @@ def script(model: torch.nn.Module) -> torch.jit.ScriptModule:
     """
     with warnings.catch_warnings(), _each_class_once(), _overloads_kept():
         warnings.simplefilter("ignore")
-        return torch.jit.script(model)  # type: ignore[no-any-return]  # untyped in torch
+        return torch.jit.script(model)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def _each_class_once() -> Iterator[None]:
     def search_once(module: torch.nn.Module, ignored: Any) -> Any:
         if type(module) in without_overloads:
             return {}
-        found = search(module, ignored)
+        found = search(module, ignored)  # type: ignore[no-untyped-call]  # untyped in torch
         if not found:
             without_overloads.add(type(module))
         return found
@@ -82,7 +82,7 @@ def load(saved: bytes) -> torch.jit.ScriptModule:
     """The module that was saved."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.load(io.BytesIO(saved))  # type: ignore[no-any-return]  # untyped in torch
+        return torch.jit.load(io.BytesIO(saved))  # type: ignore[no-any-return,no-untyped-call]  # untyped in torch
 
 
 def name_loaded_tensors(original: torch.jit.ScriptModule, loaded: torch.jit.ScriptModule, ledger: Ledger) -> None:
@@ -100,7 +100,7 @@ def name_loaded_tensors(original: torch.jit.ScriptModule, loaded: torch.jit.Scri
 
 
 def _looks_alike(left: torch.Tensor, right: torch.Tensor) -> bool:
-    return (
+    return bool(
         left.device == right.device
         and left.dtype == right.dtype
         and left.size() == right.size()
@@ -134,8 +134,8 @@ def changes_containers(module: torch.jit.ScriptModule) -> bool:
 
 CONTAINER_WRITES = tuple(
     f"aten::{name}"
-    for name in ("_set_item", "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault",
-    "sort", "update", "Delete")
+    for name in ("_set_item", "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse",
+    "setdefault", "sort", "update", "Delete")
 )  # fmt: skip
 MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list", "aten::dict", "aten::copy"})
 
@@ -193,4 +193,4 @@ def forget_everything() -> None:
     _recursive.concrete_type_store = _recursive.ConcreteTypeStore()
     unit = torch._C.CompilationUnit()
     for holder in (_state, _recursive, _trace):
-        holder._python_cu = unit
+        holder._python_cu = unit  # type: ignore[attr-defined]  # each imports it by name

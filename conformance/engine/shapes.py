@@ -12,7 +12,7 @@ from conformance.engine.operands import covers_storage
 
 @dataclass(frozen=True)
 class Plan:
-    """What a meta kernel gives for certain arguments: it computes shapes, which depend on the arguments' shapes alone."""
+    """What a meta kernel gives for certain arguments: shapes, which depend on the shapes of the arguments alone."""
 
     container: type | None
     tensors: tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]

@@ -37,7 +37,7 @@ class Recording:
             self.unprovable.append(why)
 
 
-class Tracer(TorchDispatchMode):
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base is untyped
     """The dispatch mode: runs every operation and enters what it did into a ledger.
 
     It sees eager code, the TorchScript interpreter and captured graphs alike.
@@ -46,7 +46,7 @@ class Tracer(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, ledger: Ledger, recording: Recording) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's base is untyped
         self._ledger = ledger
         self._recording = recording
 
@@ -73,8 +73,10 @@ class Tracer(TorchDispatchMode):
         plan = self._ledger.shapes.get(key) if key is not None else None
         if plan is None:
             output = func(*args, **kwargs)
+        elif plan is IN_PLACE:
+            output = args[0]
         else:
-            output = args[0] if plan is IN_PLACE else plan.make()
+            output = plan.make()
         call.enter(output)
         if key is not None and plan is None:
             learnt = IN_PLACE if call.written else Plan.of(output)
@@ -165,7 +167,7 @@ class _Call:
             self.unmodelled = self.unmodelled or device != "cpu" or tensor.dim() > 0 or bool(self.known.written)
 
     def has_known_shape(self) -> bool:
-        """Whether what the kernel gives back is settled by the arguments' geometries: all on meta, no views, no resizing."""
+        """Whether the arguments' geometries settle what the kernel gives: all on meta, no views, no resizing."""
         known = self.known
         if self.unmodelled or not known.modelled or known.packet in RESIZERS:
             return False
@@ -235,7 +237,7 @@ class _Call:
         reads = sum(
             tensor.device.type == "meta" and tensor.untyped_storage()._cdata == address for tensor in self.tensors
         )
-        return reads > (0 if self.known.overwrites else 1)
+        return bool(reads > (0 if self.known.overwrites else 1))
 
     def _enter_results(self, results: list[torch.Tensor]) -> None:
         known, values = self.known, self.ledger.values

@@ -73,8 +73,8 @@ def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
     storages: dict[int, torch.UntypedStorage] = {}
     moved: dict[int, torch.Tensor] = {}
     for module in model.modules():
-        tensors: dict[str, Any]
-        for tensors in (module._parameters, module._buffers):
+        kinds: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in kinds:
             for name, tensor in tensors.items():
                 if tensor is None or tensor.device.type != "cpu":
                     continue
@@ -99,7 +99,9 @@ def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], le
 
 
 def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = None) -> torch.nn.Module | None:
-    """A deep copy of a model on the meta device, whose tensors hold what the model's hold; a third of the cost of building.
+    """A deep copy of a model on the meta device, whose tensors hold what the model's hold.
+
+    It costs a third of building the model again.
 
     With `dtype` its floating tensors are of that dtype, as after `.to(dtype)`, and hold something unknown.
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 BATCH = 2
 """Images in a batch: with one, a swapped batch dimension would go unseen."""
 CLASSES = 13
-"""What a model that defaults to no classes is given: without a classifier the classifier claims would hold vacuously."""
+"""What a model that defaults to no classes is given: without a classifier its claims would hold vacuously."""
 OTHER_CLASSES = 7
 """What a classifier is reset to; no timm model has so few or such a width."""
 
@@ -111,9 +111,14 @@ class Subject:
         return int(getattr(self.headed, "num_classes", 0))
 
     @property
+    def default_cfg(self) -> Any:
+        """What timm says of the model's weights and input: a mapping."""
+        return self.as_built.default_cfg
+
+    @property
     def input_size(self) -> tuple[int, int, int]:
         """(channels, height, width) that the model's default_cfg declares, in pixels."""
-        channels, height, width = self.as_built.default_cfg["input_size"]  # type: ignore[index,misc]  # timm's
+        channels, height, width = self.default_cfg["input_size"]
         return (int(channels), int(height), int(width))
 
     @property

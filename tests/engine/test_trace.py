@@ -1,4 +1,4 @@
-"""Each clause of the rules of proof, as a pair of programs that would be confused without it (or needlessly kept apart)."""
+"""Each clause of the rules of proof: a pair of programs that would be confused, or told apart, without it."""
 
 from __future__ import annotations
 
