@@ -13,8 +13,10 @@ PURE_NAMESPACES = frozenset({"aten", "prims", "torchvision"})
 """Operations of other namespaces run code that schemas say nothing about."""
 
 UNINITIALISED = frozenset(
-    f"aten.{name}" for name in ("empty", "empty_like", "empty_strided", "empty_permuted", "new_empty",
-    "new_empty_strided", "_empty_affine_quantized", "_empty_per_channel_affine_quantized", "empty_quantized", "_efficientzerotensor")
+    f"aten.{name}"
+    for name in ("empty", "empty_like", "empty_strided", "empty_permuted", "new_empty",
+    "new_empty_strided", "_empty_affine_quantized", "_empty_per_channel_affine_quantized", "empty_quantized",
+    "_efficientzerotensor")
 )  # fmt: skip
 """Their results are whatever the memory held (native_functions.yaml gives them no tag for it)."""
 
