@@ -8,7 +8,7 @@ from conformance.claims.claim import claim, holds, not_applicable, undecided, vi
 from conformance.claims.equality import describe, same
 from conformance.record import Cell, Evidence, Level
 from conformance.subject import Subject
-from conformance.subject.usage import tensors_of
+from conformance.subject.passes import tensors_of
 
 TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
 TIMM_DOCUMENTATION = "timm documentation: feature extraction, penultimate layer features"

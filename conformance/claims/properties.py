@@ -8,16 +8,20 @@ from conformance.claims.claim import claim, holds, undecided, violated
 from conformance.claims.equality import describe
 from conformance.record import Cell, Evidence
 from conformance.subject import Subject, usage
+from conformance.subject.passes import tensors_of
 
 
 @claim(group="properties", source="PyTorch documentation: torch.nn.Module.eval")
 def deterministic_in_eval(subject: Subject) -> Cell:
     """In eval mode the same input gives the same output."""
-    forward = subject.forward
+    forward, images = subject.forward, subject.images
     if forward.unprovable:
         return undecided(f"no proof: {forward.unprovable[0]}")
     assert forward.number is not None
     why = subject.ledger.values.why_fresh(forward.number)
+    if why is None and forward.drew_real:
+        again = subject.run(lambda: subject.headed(images), subject.headed)
+        why = None if again.number == forward.number else "real memory that is random or uninitialised"
     if why is None:
         return holds(Evidence.PROVED)
     if why.startswith("random"):
@@ -42,6 +46,6 @@ def uses_all_parameters(subject: Subject) -> Cell:
 def keeps_dtype(subject: Subject) -> Cell:
     """A model converted to bfloat16 after it has run takes bfloat16 images and gives bfloat16 outputs."""
     output = usage.output_in(subject, torch.bfloat16)
-    if any(tensor.dtype != torch.bfloat16 for tensor in usage.tensors_of(output)):
+    if any(tensor.dtype != torch.bfloat16 for tensor in tensors_of(output)):
         return violated(f"converted to bfloat16 the model gives {describe(output)}")
     return holds(Evidence.OBSERVED)

@@ -30,7 +30,7 @@ class Ledger:
     def __init__(self) -> None:
         self.values = Values()
         self._contents: dict[int, int] = {}
-        self._alive: dict[int, torch.UntypedStorage] = {}
+        self._alive: dict[int, tuple[int, torch.UntypedStorage]] = {}
         self.known_bytes: dict[int, str] = {}
         """For storages that were real once, by address: the digest of the bytes that they held."""
         self.shapes: dict[object, Plan] = {}
@@ -49,7 +49,16 @@ class Ledger:
         address = storage._cdata
         self._contents[address] = number
         if address not in self._alive:
-            self._alive[address] = storage
+            self._alive[address] = (len(self._alive), storage)
+
+    def __len__(self) -> int:
+        """How many storages are known."""
+        return len(self._alive)
+
+    def is_among_first(self, count: int, storage: torch.UntypedStorage) -> bool:
+        """Whether the storage was one of the first `count` that became known."""
+        known = self._alive.get(storage._cdata)
+        return known is not None and known[0] < count
 
     def value(self, tensor: torch.Tensor) -> int:
         """The number of a tensor as an operand: content and geometry, or real bytes.

@@ -28,6 +28,7 @@ RAW_MEMORY = frozenset(
         torch.Tensor.untyped_storage,
         torch.Tensor.storage,
         torch.Tensor.__dlpack__,
+        torch.Tensor.numpy,
         torch.Tensor.share_memory_,
         torch.Tensor.register_hook,
     }
@@ -146,9 +147,14 @@ class Attributes:
 
 
 @contextmanager
-def recording(ledger: Ledger, *modules: torch.nn.Module) -> Iterator[Recording]:
-    """Record into `ledger` what the body computes, without gradients; the attributes of `modules` are watched."""
-    taken = Recording()
+def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Iterator[Recording]:
+    """Record into `ledger` what the body computes, without gradients.
+
+    The attributes of `modules` are watched, and so is all memory from before but that of the tensors in `writable`.
+    """
+    taken = Recording(
+        known_before=len(ledger), writable=frozenset(tensor.untyped_storage()._cdata for tensor in writable)
+    )
     attributes = Attributes(modules)
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     start = threading.Thread.start

@@ -100,8 +100,8 @@ def copied(values: Values, source: int, look: Look, storage_bytes: int) -> int:
 def doubled_and_halved(values: Values, label: str, arguments: Sequence[object], operands: Sequence[int]) -> int | None:
     """The number of x where `(x + x) / 2` or `(x + x) * 0.5` is computed, else None.
 
-    What distilled models do with two heads that are both Identity. Doubling and halving only move the exponent, so
-    the result is x, unless x + x overflows or x is so small that its half would be subnormal, which x itself is not.
+    What distilled models do with two heads that are both Identity. Doubling moves the exponent (or
+    shifts a subnormal), halving moves it back: the result is x unless x + x overflows.
     """
     if label not in ("aten.div.Tensor", "aten.mul.Tensor", "aten.div.Scalar", "aten.mul.Scalar") or len(operands) != 1:
         return None

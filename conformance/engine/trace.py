@@ -30,11 +30,23 @@ class Recording:
 
     unprovable: list[str] = field(default_factory=list)
     operations: int = 0
+    known_before: int = 0
+    """How many storages the ledger knew when the recording began."""
+    writable: frozenset[int] = frozenset()
+    """Addresses of storages from before that may be written: those of the call's own arguments."""
+    made_here: dict[int, torch.UntypedStorage] = field(default_factory=dict)
+    """Real memory that came up during the recording, by address."""
+    drew_real: bool = False
+    """Whether real memory was random or uninitialised: another recording would find other bytes."""
 
     def void(self, why: str) -> None:
         """Say that nothing can be proved from this recording."""
         if why not in self.unprovable:
             self.unprovable.append(why)
+
+
+WROTE_BEFORE = "memory from before the call was written"
+"""A model that writes to its parameters, buffers or input computes something else at its next call."""
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base is untyped
@@ -181,9 +193,9 @@ class _Call:
         if known.packet == "aten.set_":
             self.recording.void("set_ gave a tensor another storage")
         results = list(_tensors_in(output))
-        for tensor in (*self.written, *results):
+        for position, tensor in enumerate((*self.written, *results)):
             if tensor.device.type == "cpu":
-                self._enter_cpu(tensor)
+                self._enter_cpu(tensor, written=position < len(self.written))
             elif type(tensor) not in PLAIN_TENSORS or tensor.device.type != "meta":
                 self.recording.void(f"a result of class {type(tensor).__name__} on {tensor.device}")
         try:
@@ -192,7 +204,16 @@ class _Call:
         except Unmodelled as why:
             self.recording.void(str(why))
 
-    def _enter_cpu(self, tensor: torch.Tensor) -> None:
+    def _enter_cpu(self, tensor: torch.Tensor, *, written: bool) -> None:
+        storage = tensor.untyped_storage()
+        if not written:
+            if not any(operand.untyped_storage()._cdata == storage._cdata for operand in self.tensors) or (
+                self.known.packet == "aten.lift_fresh"
+            ):
+                self.recording.made_here[storage._cdata] = storage
+        elif storage._cdata not in self.recording.made_here:
+            self.recording.void(WROTE_BEFORE)
+        self.recording.drew_real = self.recording.drew_real or self.fresh is not None
         if any(operand.device.type == "meta" for operand in self.tensors):
             self.recording.void(f"{self.known.label} took real numbers from a tensor that has none")
         if self.known.uninitialised:
@@ -206,6 +227,10 @@ class _Call:
             if tensor.device.type != "meta":
                 continue
             storage = tensor.untyped_storage()
+            if self.ledger.is_among_first(self.recording.known_before, storage) and (
+                storage._cdata not in self.recording.writable
+            ):
+                self.recording.void(WROTE_BEFORE)
             if self.known.packet in RESIZERS:
                 if storage.nbytes() != before:
                     self.ledger.hold(storage, self.ledger.values.fresh("memory grown by resize_"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
 from conformance.engine.outside import recording
+from conformance.engine.trace import WROTE_BEFORE
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Pass:
     output: Any
     number: int | None
     unprovable: tuple[str, ...]
+    drew_real: bool = False
+    """Whether real memory was drawn at random or left as it was: only a second pass can tell if that mattered."""
 
     @property
     def is_provable(self) -> bool:
@@ -27,8 +30,10 @@ class Pass:
         return self.number is not None and not self.unprovable
 
 
-def run(ledger: Ledger, call: Callable[[], Any], *modules: torch.nn.Module) -> Pass:
-    """Record `call`, whose behaviour may depend on the attributes of `modules`.
+def run(
+    ledger: Ledger, call: Callable[[], Any], *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()
+) -> Pass:
+    """Record `call`, whose behaviour may depend on the attributes of `modules` and which may write to `writable`.
 
     A model that keeps something at its first call (LeViT's attention biases) is called again: the second call, with
     everything kept, is the one that is compared.
@@ -36,18 +41,32 @@ def run(ledger: Ledger, call: Callable[[], Any], *modules: torch.nn.Module) -> P
     Raises:
         Exception: whatever the call raises.
     """
-    taken = _record(ledger, call, *modules)
-    if taken.unprovable and all(why.startswith("the attribute ") for why in taken.unprovable):
-        taken = _record(ledger, call, *modules)
+    given = list(writable)
+    taken = _record(ledger, call, modules, given)
+    if taken.unprovable and all(why.startswith("the attribute ") or why == WROTE_BEFORE for why in taken.unprovable):
+        taken = _record(ledger, call, modules, given)
     return taken
 
 
-def _record(ledger: Ledger, call: Callable[[], Any], *modules: torch.nn.Module) -> Pass:
-    with recording(ledger, *modules) as noted:
+def _record(
+    ledger: Ledger, call: Callable[[], Any], modules: tuple[torch.nn.Module, ...], writable: list[torch.Tensor]
+) -> Pass:
+    with recording(ledger, *modules, writable=writable) as noted:
         output = call()
     try:
         number = ledger.result(output)
     except Unmodelled as why:
         noted.void(f"the output has {why}")
         number = None
-    return Pass(output, number, tuple(noted.unprovable))
+    return Pass(output, number, tuple(noted.unprovable), noted.drew_real)
+
+
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """The tensors in an output, in order."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, list | tuple):
+        return [tensor for part in output for tensor in tensors_of(part)]
+    return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import timm
@@ -12,7 +12,7 @@ from conformance.engine import script
 from conformance.engine.ledger import Ledger
 from conformance.engine.outside import recording
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
-from conformance.subject.passes import Pass, run
+from conformance.subject.passes import Pass, run, tensors_of
 
 T = TypeVar("T")
 
@@ -133,9 +133,9 @@ class Subject:
 
     # Passes of the headed model
 
-    def run(self, call: Callable[[], Any], *modules: torch.nn.Module) -> Pass:
-        """Record one call."""
-        return run(self.ledger, call, *modules)
+    def run(self, call: Callable[[], Any], *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Pass:
+        """Record one call: see `conformance.subject.passes.run`."""
+        return run(self.ledger, call, *modules, writable=writable)
 
     @property
     def features(self) -> Pass:
@@ -146,14 +146,20 @@ class Subject:
     @property
     def pre_logits(self) -> Pass:
         """`forward_head(features, pre_logits=True)`."""
-        model, features = self.headed, self.features.output
-        return self.once("pre_logits", lambda: self.run(lambda: model.forward_head(features, pre_logits=True), model))  # type: ignore[operator]
+        return self.once("pre_logits", lambda: self._run_head(pre_logits=True))
 
     @property
     def logits(self) -> Pass:
         """`forward_head(features)`."""
+        return self.once("logits", self._run_head)
+
+    def _run_head(self, **arguments: bool) -> Pass:
         model, features = self.headed, self.features.output
-        return self.once("logits", lambda: self.run(lambda: model.forward_head(features), model))  # type: ignore[operator]
+        return self.run(
+            lambda: model.forward_head(features, **arguments),  # type: ignore[operator]  # timm's models have it
+            model,
+            writable=tensors_of(features),
+        )
 
     @property
     def forward(self) -> Pass:

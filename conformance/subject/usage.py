@@ -8,6 +8,7 @@ import torch
 
 from conformance.subject import resets
 from conformance.subject.build import named_tensors
+from conformance.subject.passes import tensors_of
 from conformance.subject.subject import Subject
 
 
@@ -49,7 +50,7 @@ def is_last_applied(subject: Subject, names: list[str]) -> bool | None:
         return [tensor.flatten() for tensor in (*tensors_of(logits), *tensors_of(given))]
 
     try:
-        taken = subject.run(call, model)
+        taken = subject.run(call, model, writable=tensors_of(features))
     finally:
         for hook in hooks:
             hook.remove()
@@ -82,14 +83,3 @@ def output_in(subject: Subject, dtype: torch.dtype) -> Any:
         return subject.run(lambda: model(converted), model).output
 
     return subject.once(f"output in {dtype}", make)
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """The tensors in an output, in order."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, list | tuple):
-        return [tensor for part in output for tensor in tensors_of(part)]
-    return []

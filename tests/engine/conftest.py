@@ -24,9 +24,9 @@ class Numbering:
         self.ledger.name_leaf(kind, [(name, tensor, None)])
         return tensor
 
-    def __call__(self, function: Callable[..., object], *arguments: object) -> int | None:
-        """The number of the result, None if nothing can be proved from it."""
-        with recording(self.ledger) as taken:
+    def __call__(self, function: Callable[..., object], *arguments: torch.Tensor) -> int | None:
+        """The number of the result, None if nothing can be proved from it. The arguments may be written."""
+        with recording(self.ledger, writable=arguments) as taken:
             output = function(*arguments)
         self.reasons = taken.unprovable
         return None if taken.unprovable else self.ledger.result(output)

@@ -245,6 +245,26 @@ def test_a_storage_is_kept_while_its_number_is(numbering):
     assert len(numbers) == 200
 
 
+@pytest.mark.parametrize("write", [lambda x: x.mul_(2), lambda x: x[0].zero_(), lambda x: x.view(-1).add_(1)])
+def test_writing_to_memory_from_before_voids_the_proof(numbering, write):
+    """A model that writes to its parameters, buffers or input computes something else at its next call."""
+    kept = numbering.leaf("kept", 4, kind="weights")
+    assert numbering(lambda: write(kept) + 1) is None
+    constant = torch.ones(4)
+    assert numbering(lambda: numbering.x + write(constant).sum()) is None
+
+
+def test_real_memory_drawn_at_random_is_noted(numbering):
+    generator = torch.Generator()
+    for function in (lambda: torch.empty(3), lambda: torch.rand(3, generator=generator)):
+        with recording(numbering.ledger) as taken:
+            function()
+        assert taken.drew_real
+    with recording(numbering.ledger) as taken:
+        torch.zeros(3)
+    assert not taken.drew_real
+
+
 def test_tied_leaves_stay_tied(numbering):
     def number(tie: bool) -> int | None:
         first = torch.empty(6, device="meta")
@@ -254,7 +274,7 @@ def test_tied_leaves_stay_tied(numbering):
         else:
             numbering.ledger.name_leaf("weights", [("a", first, None)])
             numbering.ledger.name_leaf("weights", [("b", second, None)])
-        return numbering(lambda: first.mul_(2) + second)
+        return numbering(lambda a, b: a.mul_(2) + b, first, second)
 
     assert number(tie=True) != number(tie=False)
 
