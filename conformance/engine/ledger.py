@@ -68,12 +68,12 @@ class Ledger:
         """
         if type(tensor) not in PLAIN_TENSORS:
             raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
-        look = geometry(tensor)
-        if tensor.device.type == "meta":
+        seen = geometry(tensor)
+        if tensor.is_meta:
             storage = tensor.untyped_storage()
-            return self.values.intern("tensor", (*look, storage.nbytes()), (self.content(storage),))
+            return self.values.intern("tensor", (*seen, storage.nbytes()), (self.content(storage),))
         if tensor.device.type == "cpu":
-            return self.values.intern("bytes", (look[0], look[3], digest_of_bytes(tensor)))
+            return self.values.intern("bytes", (seen[0], seen[3], digest_of_bytes(tensor)))
         raise Unmodelled(f"a tensor on {tensor.device}")
 
     def result(self, output: Any) -> int:

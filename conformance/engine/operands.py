@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Callable
@@ -23,8 +24,20 @@ TENSOR = ("tensor",)
 """Stands in a payload where a tensor was; the tensor's number is the next child."""
 
 
+def look(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Everything that a strided tensor is besides its storage: sizes, strides, offset, dtype, conj and neg bit."""
+    return (
+        tuple(tensor.size()),
+        tensor.stride(),
+        tensor.storage_offset(),
+        tensor.dtype,
+        tensor.is_conj(),
+        tensor.is_neg(),
+    )
+
+
 def geometry(tensor: torch.Tensor) -> tuple[object, ...]:
-    """Sizes, strides and offset (in elements), dtype, and the conj and neg bits of a strided tensor.
+    """Sizes, strides and offset (in elements), dtype, and the conj and neg bits of a strided tensor, as a payload.
 
     The stride of a dimension of size 1 reaches no element and differs by how a view was made: it is written as 0.
 
@@ -33,11 +46,23 @@ def geometry(tensor: torch.Tensor) -> tuple[object, ...]:
     """
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise Unmodelled(f"a tensor of layout {tensor.layout}, dtype {tensor.dtype}")
-    size, offset = tuple(tensor.size()), tensor.storage_offset()
-    stride = tuple([0 if n == 1 else step for n, step in zip(size, tensor.stride(), strict=True)])
+    return geometry_of(look(tensor))
+
+
+def geometry_of(seen: tuple[Any, ...]) -> tuple[object, ...]:
+    """The geometry of a tensor that looks like this."""
+    size, stride, offset, dtype, conj, neg = seen
     if type(offset) is not int or not all(type(n) is int for n in size + stride):
         raise Unmodelled("a tensor with symbolic sizes")
-    return (size, stride, offset, DTYPE_NAMES[tensor.dtype], int(tensor.is_conj()), int(tensor.is_neg()))
+    return _payload(size, stride, offset, dtype, conj, neg)
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _payload(
+    size: tuple[int, ...], stride: tuple[int, ...], offset: int, dtype: torch.dtype, conj: bool, neg: bool
+) -> tuple[object, ...]:
+    steps = tuple([0 if n == 1 else step for n, step in zip(size, stride, strict=True)])
+    return (size, steps, offset, DTYPE_NAMES[dtype], int(conj), int(neg))
 
 
 def contiguous_geometry(tensor: torch.Tensor) -> tuple[object, ...]:

@@ -90,6 +90,8 @@ class Operation:
     """Whether what it writes is given by `out=` arguments alone."""
     returns_views: bool
     """Whether its schema says that a result is an argument or looks at one."""
+    only_looks: bool
+    """Whether all it does is to give back other views of its arguments."""
     random: bool
     dropout_position: int | None
     """Where the argument is that makes a random operation deterministic when it is 0.0."""
@@ -129,6 +131,10 @@ def operation(overload: OpOverload) -> Operation:
         overwrites=is_out or packet in OVERWRITERS,
         is_out=is_out,
         returns_views=any(result.alias_info is not None for result in schema.returns),
+        only_looks=namespace in PURE_NAMESPACES
+        and all(argument.alias_info is None or not argument.alias_info.is_write for argument in schema.arguments)
+        and bool(schema.returns)
+        and all(result.alias_info is not None for result in schema.returns),
         random=torch.Tag.nondeterministic_seeded in tags or packet in UNTAGGED_RANDOM,
         dropout_position=names.index("dropout_p") if packet in FUSED_ATTENTION and "dropout_p" in names else None,
         uninitialised=packet in UNINITIALISED,

@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, covers_storage, encode, geometry
+from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, covers_storage, encode, geometry, look
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.rewrites import COPIES, Look, canonical, copied, doubled_and_halved
 from conformance.engine.shapes import IN_PLACE, Plan
@@ -78,6 +78,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             self._recording.void(f"the higher-order operation {func}")
             return func(*args, **kwargs)
         known = operation(func)
+        if known.only_looks:
+            output = func(*args, **kwargs)
+            if isinstance(output, torch.Tensor) and _is_view_on_meta(output, args):
+                # A view costs nothing: its value follows from its storage and its geometry when it is used.
+                return output
+            _Call(self._ledger, self._recording, known, args, kwargs).enter(output)
+            return output
         if not known.modelled:
             self._recording.void(f"the operation {known.label}")
         call = _Call(self._ledger, self._recording, known, args, kwargs)
@@ -163,20 +170,10 @@ class _Call:
         self._look_at(tensor)
 
     def _look_at(self, tensor: torch.Tensor) -> None:
-        device = tensor.device.type
-        self.looks.append(
-            (
-                tuple(tensor.size()),
-                tensor.stride(),
-                tensor.storage_offset(),
-                tensor.dtype,
-                device,
-                tensor.is_conj(),
-                tensor.is_neg(),
-            )
-        )
-        if device != "meta":
-            self.unmodelled = self.unmodelled or device != "cpu" or tensor.dim() > 0 or bool(self.known.written)
+        self.looks.append((tensor.is_meta, *look(tensor)))
+        if not tensor.is_meta:
+            # A kernel may take a number from the CPU and still give what its geometries say; anything else runs.
+            self.unmodelled = self.unmodelled or tensor.dim() > 0 or bool(self.known.written)
 
     def has_known_shape(self) -> bool:
         """Whether the arguments' geometries settle what the kernel gives: all on meta, no views, no resizing."""
@@ -194,13 +191,15 @@ class _Call:
             self.recording.void("set_ gave a tensor another storage")
         results = list(_tensors_in(output))
         for position, tensor in enumerate((*self.written, *results)):
+            if tensor.is_meta and type(tensor) in PLAIN_TENSORS:
+                continue
             if tensor.device.type == "cpu":
                 self._enter_cpu(tensor, written=position < len(self.written))
-            elif type(tensor) not in PLAIN_TENSORS or tensor.device.type != "meta":
+            else:
                 self.recording.void(f"a result of class {type(tensor).__name__} on {tensor.device}")
         try:
             self._enter_writes()
-            self._enter_results([tensor for tensor in results if tensor.device.type == "meta"])
+            self._enter_results([tensor for tensor in results if tensor.is_meta])
         except Unmodelled as why:
             self.recording.void(str(why))
 
@@ -224,7 +223,7 @@ class _Call:
 
     def _enter_writes(self) -> None:
         for index, (tensor, before) in enumerate(zip(self.written, self.before, strict=True)):
-            if tensor.device.type != "meta":
+            if not tensor.is_meta:
                 continue
             storage = tensor.untyped_storage()
             if self.ledger.is_among_first(self.recording.known_before, storage) and (
@@ -241,34 +240,30 @@ class _Call:
         values, known = self.ledger.values, self.known
         if self.fresh is not None:
             return values.fresh(self.fresh)
-        look = (*geometry(tensor), storage.nbytes())
+        seen = (*geometry(tensor), storage.nbytes())
         whole = covers_storage(tensor) and len(self.written) == 1
         if self._is_aliased(storage):
             # What a kernel that reads what it overwrites leaves is its own affair: no twin, no equal copy.
-            done = self._operation(f"{known.label} in place of its argument", (look,))
-            return values.intern("written", (index, look), (self.ledger.content(storage), done))
+            done = self._operation(f"{known.label} in place of its argument", (seen,))
+            return values.intern("written", (index, seen), (self.ledger.content(storage), done))
         if whole and known.label in COPIES:
-            return copied(values, self.children[0], look[:-1], storage.nbytes())
+            return copied(values, self.children[0], seen[:-1], storage.nbytes())
         if whole and known.twin is not None:
-            return values.intern("result", (0,), (self._operation(known.twin, (look,)),))
-        done = self._operation(known.label, (look,))
+            return values.intern("result", (0,), (self._operation(known.twin, (seen,)),))
+        done = self._operation(known.label, (seen,))
         if whole and known.overwrites:
             return values.intern("written", (index,), (done,))
-        return values.intern("written", (index, look), (self.ledger.content(storage), done))
+        return values.intern("written", (index, seen), (self.ledger.content(storage), done))
 
     def _is_aliased(self, storage: torch.UntypedStorage) -> bool:
         """Whether the operation also reads what it writes through another argument."""
         address = storage._cdata
-        reads = sum(
-            tensor.device.type == "meta" and tensor.untyped_storage()._cdata == address for tensor in self.tensors
-        )
+        reads = sum(tensor.is_meta and tensor.untyped_storage()._cdata == address for tensor in self.tensors)
         return bool(reads > (0 if self.known.overwrites else 1))
 
     def _enter_results(self, results: list[torch.Tensor]) -> None:
         known, values = self.known, self.ledger.values
-        old = {
-            tensor.untyped_storage()._cdata for tensor in (*self.tensors, *self.written) if tensor.device.type == "meta"
-        }
+        old = {tensor.untyped_storage()._cdata for tensor in (*self.tensors, *self.written) if tensor.is_meta}
         new = [tensor for tensor in results if tensor.untyped_storage()._cdata not in old]
         if len(new) < len(results) and not known.returns_views and known.label not in UNDECLARED_VIEWS:
             self.recording.void(f"{known.label} gave back its argument, which its schema does not say")
@@ -279,8 +274,8 @@ class _Call:
                 self.ledger.hold(tensor.untyped_storage(), values.fresh(self.fresh))
             return
         if known.label in COPIES and self.tensors:
-            look, size = geometry(new[0]), new[0].untyped_storage().nbytes()
-            self._hold_result(new[0], copied(values, self.children[0], look, size))
+            seen, size = geometry(new[0]), new[0].untyped_storage().nbytes()
+            self._hold_result(new[0], copied(values, self.children[0], seen, size))
             return
         looks = tuple((*geometry(tensor), tensor.untyped_storage().nbytes()) for tensor in new)
         halved = doubled_and_halved(values, known.label, self.arguments, self.children)
@@ -315,6 +310,17 @@ class _Call:
         names = [self.known.arguments[position][0] for position in taken]
         label, payload = canonical(label, names, [self.payload[position] for position in taken], looks)
         return self.ledger.values.intern(label, payload, tuple(self.children))
+
+
+def _is_view_on_meta(output: torch.Tensor, args: Sequence[Any]) -> bool:
+    """Whether a plain meta tensor looks at the storage of the first argument."""
+    source = args[0] if args else None
+    return (
+        type(output) in PLAIN_TENSORS
+        and output.is_meta
+        and isinstance(source, torch.Tensor)
+        and source.untyped_storage()._cdata == output.untyped_storage()._cdata
+    )
 
 
 def _tensors_in(value: Any) -> Iterable[torch.Tensor]:

@@ -273,12 +273,17 @@ class reset_ignores_device(Conv):
 
 @breaks("reset_keeps_placement")
 class reset_frees_the_old_classifier_first(Conv):
-    """The new tensors may get the addresses of the old ones."""
+    """The new tensors get the addresses of the old ones."""
+
+    def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
+        super().__init__(num_classes, **arguments)
+        self.fc = nn.Linear(WIDTH, num_classes, bias=False) if num_classes else nn.Identity()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        super().reset_classifier(num_classes, global_pool)
-        self.fc = nn.Identity()
-        self.fc = linear(WIDTH, num_classes)
+        self.num_classes = num_classes
+        fresh = torch.zeros(num_classes, WIDTH)
+        self.fc.weight = None
+        self.fc.weight = nn.Parameter(fresh)
 
 
 @breaks("reset_keeps_placement")
@@ -382,7 +387,8 @@ class buffer_computed_from_a_filled_parameter(Conv):
     def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
         super().__init__(num_classes, **arguments)
         self.gain = nn.Parameter(torch.zeros(1, WIDTH, 1, 1))
-        nn.init.constant_(self.gain, 2.0 if num_classes else 3.0)
+        with torch.no_grad():
+            self.gain.fill_(2.0 if num_classes else 3.0)
         self.register_buffer("first_gain", self.gain.detach().clone(), persistent=False)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
@@ -588,6 +594,16 @@ class parameter_whose_shape_is_read(Conv):
         return whole(self, x) * self.shaped.shape[0] + self.shaped.new_zeros(())
 
 
+@breaks("uses_all_parameters")
+class parameter_that_gets_no_gradient(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.detached = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return whole(self, x) * self.detached.detach()
+
+
 @breaks("keeps_dtype")
 class upcasts_for_softmax(Conv):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -657,19 +673,31 @@ class script_counts_calls_in_a_buffer(Conv):
         return x
 
 
-@breaks("script_round_trips")
-class loading_changes_the_weights(Conv):
+class Scale(nn.Module):
+    """Comes back from a file twice as large as it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, WIDTH))
+
     @torch.jit.export
-    def __getstate__(self):
-        return (
-            self.conv.weight,
-            self.training,
-        )
+    def __getstate__(self):  # noqa: ANN204  # TorchScript reads annotations
+        return (self.weight, self.training)
 
     @torch.jit.export
     def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
-        self.conv.weight = state[0] * 2
+        self.weight = state[0] * 2
         self.training = state[1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+@breaks("script_round_trips")
+class loading_changes_the_weights(Conv):
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.drop = Scale()
 
 
 # Work behind the tracer's back

@@ -1,0 +1,273 @@
+"""This module holds models that keep the contract in ways that a judge may stumble over: none may be accused."""
+
+import functools
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.miniatures.contract import WIDTH, Conv, linear
+
+ODDITIES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {}
+"""Each with the claims that must not be `violated` of it."""
+
+ALL = (
+    "builds",
+    "forward_features_runs",
+    "pre_logits_supported",
+    "head_composes",
+    "classifier_consistent",
+    "head_is_pure",
+    "reset_to_pooled",
+    "built_headless",
+    "reset_to_classes",
+    "reset_keeps_placement",
+    "unpooled_reset",
+    "classifier_named",
+    "deterministic_in_eval",
+    "uses_all_parameters",
+    "keeps_dtype",
+)
+
+
+def lawful(*claims: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    def declare(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        ODDITIES[make.__name__] = (make, claims or ALL)
+        return make
+
+    return declare
+
+
+@lawful()
+class has_a_lock(Conv):
+    """Deep copying fails."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.lock = threading.Lock()
+
+
+@lawful()
+class has_a_module_of_functions(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.functional = F
+
+
+@lawful()
+class knows_its_parent_weakly(Conv):
+    """A copy's weak reference leads to the original."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.me = weakref.ref(self)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.me().fc(x)
+
+
+@lawful()
+class head_in_a_default_argument(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.head_of = lambda x, model=self: model.fc(x)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.head_of(x)
+
+
+@lawful()
+class head_in_a_nested_closure(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        held = [self]
+
+        def head_of(x: torch.Tensor) -> torch.Tensor:
+            return held[0].fc(x)
+
+        self.head_of = head_of
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.head_of(x)
+
+
+@lawful()
+class head_in_a_partial_in_an_object(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.parts = types.SimpleNamespace(head=functools.partial(Conv.get_classifier, self))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.parts.head()(x)
+
+
+@lawful()
+class reads_a_number_while_it_is_built(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.scales = torch.ones(4).cumsum(0).tolist()
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) * self.scales[2]
+
+
+@lawful("forward_features_runs", "deterministic_in_eval", "keeps_dtype", "uses_all_parameters", "script_matches")
+class branches_on_its_input(Conv):
+    """What the meta device cannot say."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return x * 0.5 if bool(x.abs().max() > 1e6) else x
+
+
+@lawful("forward_features_runs", "deterministic_in_eval", "keeps_dtype", "uses_all_parameters", "script_matches")
+class selects_by_a_mask(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return x - x[x > 0].mean()
+
+
+@lawful()
+class turns_autocast_off(Conv):
+    """`torch.autocast` knows no meta device."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            return self.norm(self.conv(x))
+
+
+@lawful()
+class keeps_a_constant_beside_its_buffers(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.scale = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]).reshape(1, 8, 1, 1)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) * self.scale.to(x.device, x.dtype)
+
+
+@lawful()
+class has_a_sparse_buffer(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.register_buffer("graph", torch.eye(3).to_sparse())
+
+
+@lawful("deterministic_in_eval")
+class draws_noise_and_scales_it_by_nothing(Conv):
+    """As noisy gating does in eval mode."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.noise = 0.0
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return torch.where(torch.rand_like(x) < 0, -x, x)
+
+
+@lawful("uses_all_parameters")
+class samples_with_a_learnt_probability(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.chance = nn.Parameter(torch.zeros(WIDTH))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) * torch.bernoulli(self.chance.sigmoid()).reshape(1, WIDTH, 1, 1)
+
+
+@lawful("head_is_pure")
+class applies_relu_again_in_place(Conv):
+    """The features are what they were: they had been through a ReLU already."""
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(F.relu_(x))
+        return x if pre_logits else self.fc(x)
+
+
+@lawful("head_composes", "reset_to_pooled")
+class head_writes_and_composes_all_the_same(Conv):
+    """`forward_head(forward_features(x))` is what `forward` does: that the features are written is another claim's."""
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x.mul_(2))
+        return x if pre_logits else self.fc(x)
+
+
+@torch.jit.script
+def compiled_swish(x: torch.Tensor) -> torch.Tensor:
+    return x.mul(x.sigmoid())
+
+
+@lawful()
+class calls_compiled_functions(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        for _ in range(4):
+            x = compiled_swish(x)
+        return x
+
+
+@lawful()
+class ties_its_weights(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.second = nn.Conv2d(WIDTH, WIDTH, 1, bias=False)
+        self.third = nn.Conv2d(WIDTH, WIDTH, 1, bias=False)
+        self.third.weight = self.second.weight
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.third(self.second(self.norm(self.conv(x))))
+
+
+@lawful()
+class normalises_its_weight(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.second = nn.utils.parametrizations.weight_norm(nn.Conv2d(WIDTH, WIDTH, 1))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.norm(self.conv(x)))
+
+
+@lawful()
+class asks_for_its_own_weights_type(Conv):
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        first = next(self.parameters())
+        super().reset_classifier(num_classes, global_pool)
+        self.fc = linear(WIDTH, num_classes).to(first.device, first.dtype)
+
+
+@lawful("deterministic_in_eval", "head_composes", "keeps_dtype")
+class normalises_its_input_in_place(Conv):
+    """Writes to the images: careless, but no claim speaks of it."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x.sub_(0.5)))
+
+
+@lawful("builds")
+class says_nothing_of_its_input(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        del self.default_cfg
+
+
+@lawful("pre_logits_supported", "classifier_consistent", "head_composes")
+class raises_when_widths_are_asked_for(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        del self.num_features
+
+    @property
+    def num_features(self) -> int:
+        raise RuntimeError("several widths")
