@@ -15,8 +15,10 @@ import msgspec
 from conformance.claims import CLAIMS
 from conformance.claims.claim import not_applicable, undecided, violated
 from conformance.record import Cell, Record, Verdict
-from conformance.subject import Pass, Subject
+from conformance.subject import Pass, Shapes, Subject
 from conformance.subject.subject import BATCH
+
+__all__ = ["Examination", "Shapes", "cell_of", "decide", "normalised"]
 
 LONGEST_REASON = 400
 """Characters of a reason; compilers write pages."""
@@ -32,11 +34,11 @@ class Examination:
     """One subject being decided, claim by claim; what claims share is built once.
 
     `known` are cells settled elsewhere (a worker that died deciding them): they are taken as they are, so that what
-    killed one process does not kill the next.
+    killed one process does not kill the next. `shapes` may be handed from one examination to the next to save time.
     """
 
-    def __init__(self, name: str, known: Mapping[str, Cell] | None = None) -> None:
-        self.subject = Subject(name)
+    def __init__(self, name: str, known: Mapping[str, Cell] | None = None, shapes: Shapes | None = None) -> None:
+        self.subject = Subject(name, shapes)
         self.cells: dict[str, Cell] = dict(known or {})
         self.cost: dict[str, float] = {}
 

@@ -16,7 +16,7 @@ from conformance.engine.operands import (
     geometry,
 )
 from conformance.engine.rewrites import copied
-from conformance.engine.shapes import Plan
+from conformance.engine.shapes import Shapes
 from conformance.engine.values import Values
 
 
@@ -27,14 +27,13 @@ class Ledger:
     bytes (CPU tensors) are read at every use and never remembered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: Shapes | None = None) -> None:
         self.values = Values()
         self._contents: dict[int, int] = {}
         self._alive: dict[int, tuple[int, torch.UntypedStorage]] = {}
         self.known_bytes: dict[int, str] = {}
         """For storages that were real once, by address: the digest of the bytes that they held."""
-        self.shapes: dict[object, Plan] = {}
-        """What meta kernels gave, by operation, arguments and geometries: most of a pass repeats an earlier block."""
+        self.shapes = Shapes() if shapes is None else shapes
 
     def content(self, storage: torch.UntypedStorage) -> int:
         """The number of what the storage holds; one never seen holds something unknown."""

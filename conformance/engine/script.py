@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import _jit_internal, _sources
+from torch import _jit_internal
 from torch.jit import _recursive, _state, _trace
 
 from conformance.engine.ledger import Ledger
@@ -46,27 +46,37 @@ def _overloads_kept() -> Iterator[None]:
 def _each_class_once() -> Iterator[None]:
     """Spare the compiler work that it repeats for every submodule and that depends on its class alone.
 
-    `get_overload_annotations` looks up every attribute in the table that `@torch.jit._overload_method` fills, and
-    `get_source_lines_and_file` tokenises a method's source: together half of the time of scripting.
+    For each instance torch looks up every attribute in the table that `@torch.jit._overload_method` fills, and reads
+    and parses each method and property, before it sees that a type is shared (torch/jit/_recursive.py,
+    create_script_module_impl): together more than half of the time of scripting.
     """
-    search, read = _recursive.get_overload_annotations, _sources.get_source_lines_and_file
+    names = ("get_overload_annotations", "get_jit_def", "get_class_properties")
+    search, parse, properties = originals = [getattr(_recursive, name) for name in names]
     without_overloads: set[type] = set()
+    parsed: dict[object, Any] = {}
 
     def search_once(module: torch.nn.Module, ignored: Any) -> Any:
         if type(module) in without_overloads:
             return {}
-        found = search(module, ignored)  # type: ignore[no-untyped-call]  # untyped in torch
+        found = search(module, ignored)
         if not found:
             without_overloads.add(type(module))
         return found
 
-    _recursive.get_overload_annotations = search_once
-    _sources.get_source_lines_and_file = functools.cache(read)
+    def parse_once(function: Any, name: str, self_name: str | None = None, is_classmethod: bool = False) -> Any:
+        # Keys hold the function, so that its identity is not used again.
+        key = (getattr(function, "__func__", function), name, self_name, is_classmethod)
+        if key not in parsed:
+            parsed[key] = parse(function, name, self_name=self_name, is_classmethod=is_classmethod)
+        return parsed[key]
+
+    for name, spared in zip(names, (search_once, parse_once, functools.cache(properties)), strict=True):
+        setattr(_recursive, name, spared)
     try:
         yield
     finally:
-        _recursive.get_overload_annotations = search
-        _sources.get_source_lines_and_file = read
+        for name, original in zip(names, originals, strict=True):
+            setattr(_recursive, name, original)
 
 
 def save(scripted: torch.jit.ScriptModule) -> bytes:

@@ -37,5 +37,25 @@ class Plan:
         return made[0] if self.container is None else self.container(made)
 
 
+class Shapes:
+    """Plans by operation, arguments and geometries. They speak of no model and may serve many, one after another."""
+
+    LIMIT = 30_000
+    """Plans kept at most, some tens of MB; past it all are forgotten, since the families at hand have changed."""
+
+    def __init__(self) -> None:
+        self._plans: dict[object, Plan] = {}
+
+    def get(self, key: object) -> Plan | None:
+        """The plan of `key`, if it is known under the default dtype of now."""
+        return self._plans.get((key, torch.get_default_dtype()))
+
+    def learn(self, key: object, plan: Plan) -> None:
+        """Remember a plan."""
+        if len(self._plans) >= self.LIMIT:
+            self._plans.clear()
+        self._plans[key, torch.get_default_dtype()] = plan
+
+
 IN_PLACE = Plan(None, ())
 """The plan of an operation that writes its first argument and gives it back."""

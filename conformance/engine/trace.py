@@ -100,7 +100,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
         if key is not None and plan is None:
             learnt = IN_PLACE if call.written else Plan.of(output)
             if learnt is not None:
-                self._ledger.shapes[key] = learnt
+                self._ledger.shapes.learn(key, learnt)
         return output
 
 

@@ -24,7 +24,7 @@ import psutil
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import undecided
-from conformance.decide import Examination, cell_of
+from conformance.decide import Examination, Shapes, cell_of
 from conformance.record import Cell, Record, Verdict, printable
 from conformance.run import blackbox
 from conformance.run.crashes import GAVE_UP, Entry, Reader
@@ -48,6 +48,7 @@ class Examiner:
         self._box = blackbox.BlackBox(post.directory, post.worker) if post else None
         self._trace = self._box.trace if self._box else watch
         self._model = ""
+        self._shapes = Shapes()
         self._examination: Examination | None = None
         self._interrupted = False
         self._out_of_memory = cell_of(MemoryError()).cause
@@ -66,6 +67,8 @@ class Examiner:
         # What is alive now stays alive: hundreds of thousands of objects that no later collection looks at again.
         gc.collect()
         gc.freeze()
+        # Subjects are what lies in cycles here: they are collected when they are closed, not while they are decided.
+        gc.disable()
 
     def parcel(self, model: str, claim_id: str, *, describe: bool) -> Parcel:
         """Decide one claim of a subject; with `describe`, gather its facts as well."""
@@ -86,6 +89,8 @@ class Examiner:
         if examination is not None:
             with self._watched(blackbox.CLOSING):
                 examination.close()
+                del examination
+                gc.collect()
             self._note(blackbox.Entry(step=blackbox.IDLE))
 
     def _opened(self, model: str, entry: Entry) -> Examination:
@@ -96,7 +101,7 @@ class Examiner:
         self.close()
         self._model = model
         with self._watched(next(iter(CLAIMS))):
-            self._examination = Examination(model, known=entry.cells)
+            self._examination = Examination(model, known=entry.cells, shapes=self._shapes)
         return self._examination
 
     def _settled(self, examination: Examination, claim_id: str, entry: Entry) -> Cell:

@@ -11,6 +11,7 @@ import torch
 from conformance.engine import script
 from conformance.engine.ledger import Ledger
 from conformance.engine.outside import recording
+from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.passes import Pass, run, tensors_of
 
@@ -27,9 +28,9 @@ OTHER_CLASSES = 7
 class Subject:
     """One model under test. Everything is built when first asked for and kept; a failure is kept and raised again."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shapes: Shapes | None = None) -> None:
         self.name = name
-        self.ledger = Ledger()
+        self.ledger = Ledger(shapes)
         self._kept: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
 

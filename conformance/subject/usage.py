@@ -78,7 +78,7 @@ def output_in(subject: Subject, dtype: torch.dtype) -> Any:
             model = subject.another()
             images = subject.images
             subject.run(lambda: model(images), model)
-        model.to(dtype)
+        subject.construct(lambda: model.to(dtype))
         converted = subject.images.to(dtype)
         return subject.run(lambda: model(converted), model).output
 

@@ -3,6 +3,7 @@
 import functools
 import threading
 import types
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -203,9 +204,15 @@ class head_writes_and_composes_all_the_same(Conv):
         return x if pre_logits else self.fc(x)
 
 
-@torch.jit.script
-def compiled_swish(x: torch.Tensor) -> torch.Tensor:
+def swish(x: torch.Tensor) -> torch.Tensor:
     return x.mul(x.sigmoid())
+
+
+@functools.cache
+def compiled_swish() -> Callable[[torch.Tensor], torch.Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(swish)
 
 
 @lawful()
@@ -213,7 +220,7 @@ class calls_compiled_functions(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
         for _ in range(4):
-            x = compiled_swish(x)
+            x = compiled_swish()(x)
         return x
 
 
@@ -255,19 +262,31 @@ class normalises_its_input_in_place(Conv):
         return self.norm(self.conv(x.sub_(0.5)))
 
 
-@lawful("builds")
-class says_nothing_of_its_input(Conv):
+@lawful("forward_features_runs", "deterministic_in_eval", "keeps_dtype")
+class passes_through_a_sparse_tensor(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)).to_sparse().to_dense()
+
+
+@lawful()
+class calls_a_method_that_it_holds(Conv):
+    """A bound method, which a deep copy binds to the copy."""
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        del self.default_cfg
+        self.embed = self.embed_images
+
+    def embed_images(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.embed(x)
 
 
-@lawful("pre_logits_supported", "classifier_consistent", "head_composes")
-class raises_when_widths_are_asked_for(Conv):
+@lawful()
+class hooks_its_head(Conv):
+    """A forward hook that closes over the model."""
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        del self.num_features
-
-    @property
-    def num_features(self) -> int:
-        raise RuntimeError("several widths")
+        self.pool.register_forward_hook(lambda module, args, output: output * (1.0 if self.num_classes else 1.0))

@@ -260,20 +260,20 @@ class reset_keeps_a_stale_weight(Conv):
 @breaks("reset_keeps_placement")
 class reset_ignores_dtype(Conv):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        super().reset_classifier(num_classes, global_pool)
+        self.num_classes = num_classes
         self.fc = nn.Linear(WIDTH, num_classes, device=self.conv.weight.device) if num_classes else nn.Identity()
 
 
 @breaks("reset_keeps_placement")
 class reset_ignores_device(Conv):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        super().reset_classifier(num_classes, global_pool)
+        self.num_classes = num_classes
         self.fc = nn.Linear(WIDTH, num_classes, dtype=self.conv.weight.dtype) if num_classes else nn.Identity()
 
 
 @breaks("reset_keeps_placement")
 class reset_frees_the_old_classifier_first(Conv):
-    """The new tensors get the addresses of the old ones."""
+    """The new tensors may get the addresses, and so the ids, of the old ones."""
 
     def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
         super().__init__(num_classes, **arguments)
@@ -281,9 +281,8 @@ class reset_frees_the_old_classifier_first(Conv):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         self.num_classes = num_classes
-        fresh = torch.zeros(num_classes, WIDTH)
-        self.fc.weight = None
-        self.fc.weight = nn.Parameter(fresh)
+        self.fc = nn.Identity()
+        self.fc = nn.Linear(WIDTH, num_classes, bias=False) if num_classes else nn.Identity()
 
 
 @breaks("reset_keeps_placement")
@@ -681,7 +680,7 @@ class Scale(nn.Module):
         self.weight = nn.Parameter(torch.ones(1, WIDTH))
 
     @torch.jit.export
-    def __getstate__(self):  # noqa: ANN204  # TorchScript reads annotations
+    def __getstate__(self):
         return (self.weight, self.training)
 
     @torch.jit.export
@@ -718,8 +717,8 @@ class forward_doubles_in_another_thread(Conv):
 
 
 @breaks("reset_to_classes", "reset_to_pooled", "classifier_consistent")
-class never_says_how_many_classes(Conv):
-    """Classifies, and says that it takes no classes."""
+class says_that_it_has_no_classes(Conv):
+    """Classifies, and keeps `num_classes` at 0: each of the classifier claims is broken besides."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
