@@ -73,7 +73,7 @@ def main(fresh: str, directory: str) -> int:
     for difference in found[:SHOWN]:
         print(difference)
     if found:
-        print(f"{len(found)} differences from {file}; if they are meant, publish the run anew: nox -s audit")
+        print(f"differences from {file}: {len(found)}; if they are meant, publish the run anew: nox -s audit")
         return 1
     print(f"{models} subjects; every cell and fingerprint is as {file} has it")
     return 0

@@ -67,8 +67,6 @@ class Examiner:
         # What is alive now stays alive: hundreds of thousands of objects that no later collection looks at again.
         gc.collect()
         gc.freeze()
-        # Subjects are what lies in cycles here: they are collected when they are closed, not while they are decided.
-        gc.disable()
 
     def parcel(self, model: str, claim_id: str, *, describe: bool) -> Parcel:
         """Decide one claim of a subject; with `describe`, gather its facts as well."""
@@ -90,6 +88,7 @@ class Examiner:
             with self._watched(blackbox.CLOSING):
                 examination.close()
                 del examination
+                gc.enable()
                 gc.collect()
             self._note(blackbox.Entry(step=blackbox.IDLE))
 
@@ -101,6 +100,8 @@ class Examiner:
         self.close()
         self._model = model
         with self._watched(next(iter(CLAIMS))):
+            # Subjects are what lies in cycles: they are collected when they are closed, not while they are decided.
+            gc.disable()
             self._examination = Examination(model, known=entry.cells, shapes=self._shapes)
         return self._examination
 

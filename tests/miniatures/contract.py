@@ -180,7 +180,7 @@ class Distilled(Conv):
 
 
 class ConvClassifier(Conv):
-    """The classifier is a convolution over maps of 1 × 1, which (batch, width) does not fit."""
+    """The classifier is a convolution over maps of one pixel, which (batch, width) does not fit."""
 
     def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
         super().__init__(num_classes, in_chans, "")

@@ -289,4 +289,4 @@ class hooks_its_head(Conv):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.pool.register_forward_hook(lambda module, args, output: output * (1.0 if self.num_classes else 1.0))
+        self.pool.register_forward_hook(lambda module, args, output: output * (1.0 + 0 * self.num_classes))

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.miniatures.contract import WIDTH, Cached, Conv, Distilled, Tokens, config, linear, pooling
+from tests.miniatures.contract import WIDTH, Cached, Conv, Distilled, Tokens, config, pooling
 
 MUTANTS: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {}
 
@@ -65,7 +65,7 @@ class forward_scales_a_little(Conv):
 
 
 @breaks("head_composes")
-class forward_scales_by_minus_zero_added(Conv):
+class forward_adds_next_to_nothing(Conv):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward_head(self.forward_features(x)) + 1e-30
 
@@ -368,6 +368,27 @@ class averages_with_weights(Distilled):
         return x if pre_logits else self.fc(x) * self.balance + self.fc_dist(x)
 
 
+@breaks("classifier_named")
+class computes_after_two_classifiers(Distilled):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else torch.softmax((self.fc(x) + self.fc_dist(x)) / 2, -1) * 3
+
+
+@breaks("reset_to_pooled")
+class reset_swaps_two_weights(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.first, self.second = nn.Conv2d(WIDTH, WIDTH, 1), nn.Conv2d(WIDTH, WIDTH, 1)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        super().reset_classifier(num_classes, global_pool)
+        self.first, self.second = self.second, self.first
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(self.norm(self.conv(x))))
+
+
 # Headless
 
 
@@ -488,7 +509,7 @@ class state_in_an_iterator(Conv):
 
 @breaks("deterministic_in_eval")
 class state_in_the_class(Conv):
-    scales = {"now": 1.0}
+    scales = {"now": 1.0}  # noqa: RUF012  # state of the class is what this is about
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.scales["now"] = 3.0 - self.scales["now"]
@@ -653,7 +674,7 @@ class script_counts_calls_in_a_helper(Conv):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.forward_head(self.forward_features(x))
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # noqa: SIM102  # TorchScript prunes the outer one alone
             if remember(self.calls) > 1:
                 return x * 2
         return x
@@ -669,6 +690,23 @@ class script_counts_calls_in_a_buffer(Conv):
         x = self.forward_head(self.forward_features(x)) * self.scale
         if torch.jit.is_scripting():
             self.scale.add_(1)
+        return x
+
+
+@breaks("script_matches")
+class script_doubles_its_first_call(Conv):
+    warm: bool
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.warm = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_head(self.forward_features(x))
+        if torch.jit.is_scripting():  # noqa: SIM102  # TorchScript prunes the outer one alone
+            if not self.warm:
+                self.warm = True
+                return x * 2
         return x
 
 

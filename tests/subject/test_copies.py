@@ -31,7 +31,8 @@ def test_a_copy_computes_the_same_and_shares_nothing(subject_of, miniature):
         {tensor.untyped_storage()._cdata for tensor in (*one.parameters(), *one.buffers())} for one in (model, copied)
     ]
     assert not storages[0] & storages[1]
-    passes = [subject.run(lambda one=one: one(subject.images), one) for one in (model, copied)]
+    images = subject.images
+    passes = [subject.run(lambda one=one: one(images), one) for one in (model, copied)]
     assert passes[0].is_provable
     assert passes[0].number == passes[1].number
 

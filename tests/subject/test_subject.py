@@ -83,7 +83,8 @@ def test_outputs_of_every_shape_are_kept_and_numbered(subject_of, make, kind, co
 
 
 def numbers_of(subject, *outputs):
-    return [subject.run(lambda output=output: output(subject.images)).number for output in outputs]
+    images = subject.images
+    return [subject.run(lambda output=output: output(images)).number for output in outputs]
 
 
 def test_containers_are_told_apart_by_what_they_hold(subject_of):

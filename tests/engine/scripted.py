@@ -1,0 +1,112 @@
+"""This module holds small modules that TorchScript compiles; it reads annotations as they stand in the source."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class KeepsNothing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.linear(x)) * 2 + x
+        return torch.sigmoid(x) * x
+
+
+class Interpolates(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(x, scale_factor=2.0)
+
+
+class RefusesToCompile(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (lambda y: y + 1)(x)
+
+
+class ChangesOwnList(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: list[torch.Tensor] = []
+        for step in range(3):
+            found.append(x + step)  # noqa: PERF401  # a list that is written to is what this is about
+        found[0] = x
+        named: dict[str, torch.Tensor] = {}
+        named["sum"] = torch.stack(found).sum(0)
+        return named["sum"]
+
+
+class WritesToDict(nn.Module):
+    kept: dict[str, torch.Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if "x" not in self.kept:
+            self.kept["x"] = x
+        return self.kept["x"]
+
+
+class ChangesListOfSelf(nn.Module):
+    kept: list[int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [0]
+
+    def count(self, kept: list[int]) -> int:
+        kept.append(1)
+        return len(kept)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.count(self.kept)
+
+
+class WritesToDictOfChild(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = WritesToDict()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.child(x)
+
+
+def count(calls: dict[str, int]) -> int:
+    calls["n"] = calls.get("n", 0) + 1
+    return calls["n"]
+
+
+class CallsHelperOnDict(nn.Module):
+    calls: dict[str, int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * count(self.calls)
+
+
+class AssignsAttribute(nn.Module):
+    calls: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+class WithBuffer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 4))
+        self.child = nn.Linear(4, 4, bias=False)
+        self.register_buffer("table", torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.child(x @ self.weight) + self.table

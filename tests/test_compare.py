@@ -1,0 +1,108 @@
+"""The comparison of a fresh run with the published one, as CI makes it."""
+
+import importlib.util
+from pathlib import Path
+
+import msgspec
+import pytest
+import timm
+
+from conformance.record import Cell, Evidence, Verdict
+from tests.report.synthetic import finished, run_of, write
+
+SCRIPT = Path(__file__).parent.parent / ".ci" / "compare.py"
+
+
+@pytest.fixture(scope="module")
+def compare():
+    specification = importlib.util.spec_from_file_location("compare", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes a fresh and a published run of a timm with the fresh one's models; gives what `main` is called with."""
+
+    def write_both(fresh, old=None):
+        monkeypatch.setattr(timm, "list_models", lambda: [record.model for record in fresh.records])
+        (tmp_path / "reports").mkdir(exist_ok=True)
+        if old is not None:
+            write(old, tmp_path / "reports" / f"timm-{timm.__version__}.jsonl")
+        return str(write(fresh, tmp_path / "fresh.jsonl")), str(tmp_path / "reports")
+
+    return write_both
+
+
+def changed(run, **facts):
+    """The run with its first record changed."""
+    first, *others = run.records
+    return finished([msgspec.structs.replace(first, **facts), *others], run.header.claims)
+
+
+def test_equal_runs_compare_equal_whatever_they_cost_and_whenever_they_ran(compare, written, capsys):
+    run = run_of(5)
+    header = msgspec.structs.replace(run.header, started="later", python="3.11.9", suite="0.2.0")
+    later = msgspec.structs.replace(changed(run, cost={"builds": 9.0}), header=header)
+    assert compare.main(*written(later, run)) == 0
+    said = capsys.readouterr().out
+    assert "5 subjects; every cell and fingerprint is as" in said
+    assert "python: 3.11.7 published, 3.11.9 here" in said
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"fingerprints": {"logits": "other"}}, ("fingerprints", "other")),
+        ({"params": 7}, ("params", "7")),
+        ({"class_name": None}, ("class", "None")),
+    ],
+)
+def test_a_fact_that_differs_is_told_with_both_sides(compare, written, capsys, facts, words):
+    run = run_of(5)
+    assert compare.main(*written(changed(run, **facts), run)) == 1
+    said = capsys.readouterr().out
+    assert all(word in said for word in (run.records[0].model, "published", "differences from", "jsonl: 1;", *words))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(verdict=Verdict.UNDECIDED, reason="who knows"),
+        Cell(verdict=Verdict.HOLDS, evidence=Evidence.MEASURED),
+        Cell(verdict=Verdict.VIOLATED, evidence=Evidence.PROVED, reason="for another reason"),
+    ],
+)
+def test_a_cell_that_differs_is_told(compare, written, capsys, cell):
+    run = run_of(5)
+    fresh = changed(run, cells=run.records[0].cells | {"scripts": cell})
+    assert compare.main(*written(fresh, run)) == 1
+    assert f"{run.records[0].model}: scripts\n" in capsys.readouterr().out
+
+
+def test_only_the_first_ten_differences_are_shown_and_all_are_counted(compare, written, capsys):
+    run = run_of(30)
+    fresh = finished([msgspec.structs.replace(record, params=1) for record in run.records], run.header.claims)
+    assert compare.main(*written(fresh, run)) == 1
+    said = capsys.readouterr().out
+    assert said.count("params") == 10
+    assert "jsonl: 30;" in said
+
+
+def test_a_model_that_only_one_run_has_is_a_difference(compare, written, capsys):
+    run = run_of(5)
+    assert compare.main(*written(run, finished(run.records[1:], run.header.claims))) == 1
+    assert f"{run.records[0].model}: only in the fresh run" in capsys.readouterr().out
+
+
+def test_a_run_that_lacks_models_of_timm_is_refused(compare, written, capsys, monkeypatch):
+    words = written(run_of(5), run_of(5))
+    monkeypatch.setattr(timm, "list_models", lambda: ["one"] * 6)
+    assert compare.main(*words) == 1
+    assert "5 subjects; timm.list_models() has 6" in capsys.readouterr().out
+
+
+def test_without_a_published_run_nothing_is_compared_and_that_is_said(compare, written, capsys):
+    assert compare.main(*written(run_of(5))) == 0
+    assert "holds no run of timm" in capsys.readouterr().out
