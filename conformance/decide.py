@@ -7,7 +7,7 @@ import re
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 
 import msgspec
@@ -23,8 +23,18 @@ __all__ = ["Examination", "Shapes", "cell_of", "decide", "normalised"]
 LONGEST_REASON = 400
 """Characters of a reason; compilers write pages."""
 
-SOURCE_PLACE = re.compile(r'File "[^"]*?(?P<path>(?:timm|torch)/[^"]+)", line (?P<line>\d+)')
+SOURCE_PLACE = re.compile(r'File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9})')
 """Where TorchScript's compiler points to."""
+
+MACHINE_PATH = re.compile(r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])")
+"""The directories of an absolute path: another machine has others."""
+
+META_ONLY = re.compile(r"\bmeta\b", re.IGNORECASE)
+"""In the message where an operation refuses the meta device (a branch on a value, a kernel that does not exist there).
+That is this suite's way of looking, not the model's fault."""
+
+LONGEST_READ = 20_000
+"""Characters of a message that are looked at."""
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|DefaultCPUAllocator|std::bad_alloc", re.IGNORECASE)
 """torch raises a plain RuntimeError from its allocator: that is the machine's memory, not a violation."""
@@ -101,32 +111,66 @@ def _said(cell: Cell) -> str:
 def cell_of(error: BaseException) -> Cell:
     """The cell of an exception where the contract says that the call works."""
     reason = _reason(error)
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+    if any(isinstance(one, MemoryError) or OUT_OF_MEMORY.search(_text(one)) for one in _chain(error)):
         return undecided(f"memory ran out: {reason}", cause=_digest("memory"))
     frame = _timm_frame(error)
     where = f" (timm/{frame})" if frame and "timm/" not in reason else ""
-    cause = _digest(type(error).__name__, normalised(str(error)), frame.rpartition(":")[0] if frame else "")
+    cause = _digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
+    if META_ONLY.search(_text(error)):
+        return undecided(f"cannot be decided on the meta device: {type(error).__name__}: {reason}{where}", cause=cause)
     return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)
 
 
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what caused it."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _text(error: BaseException) -> str:
+    """The beginning of the message, of an exception that may be hostile; without this machine's directories."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001  # a message that cannot be had is no reason to give up
+        text = f"a message that raises {type(failure).__name__}"
+    text = text[:LONGEST_READ].encode("utf-8", "replace").decode()
+    return MACHINE_PATH.sub("…/", SOURCE_PLACE.sub(_own_path, text))
+
+
+def _own_path(place: re.Match[str]) -> str:
+    """The same place with the path cut down to the package's own."""
+    parts = place["path"].split("/")
+    for package in ("timm", "torch"):
+        if package in parts:
+            start = len(parts) - 1 - parts[::-1].index(package)
+            return f'File "{"/".join(parts[start:])}", line {place["line"]}'
+    return f'File "…/{parts[-1]}", line {place["line"]}'
+
+
 def normalised(message: str) -> str:
-    """The message without what differs between models that fail alike: numbers, addresses, quoted names, paths."""
-    message = re.sub(r"0x[0-9a-f]+", "0x…", message)
+    """The message without what differs between models that fail alike: numbers, addresses, quoted names."""
+    message = re.sub(r"0x[0-9a-f]+", "0x…", message[:LONGEST_READ])
     message = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", message)
     return re.sub(r"\d+", "#", " ".join(message.split()))[:LONGEST_REASON]
 
 
 def _reason(error: BaseException) -> str:
-    """The message on one line, paths of this machine cut down to the package's own; notes after it."""
-    text, _, source = str(error).partition('File "')
+    """The message on one line, shortened, the place in the source and the notes after it."""
+    text, _, source = _text(error).partition('File "')
     place = SOURCE_PLACE.search(f'File "{source}')
     text = " ".join(text.split()).rstrip(": ")
     if len(text) > LONGEST_REASON:
         text = f"{text[: LONGEST_REASON - 1]}…"
     if place is not None:
         text = f"{text} ({place['path']}:{place['line']})"
-    notes = "; ".join(getattr(error, "__notes__", ()))
-    return "; ".join(part for part in (text.encode("utf-8", "replace").decode(), notes) if part)
+    notes = getattr(error, "__notes__", None)
+    notes = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+    said = "; ".join(notes)[:LONGEST_REASON].encode("utf-8", "replace").decode()
+    return "; ".join(part for part in (text, said) if part)
 
 
 def _timm_frame(error: BaseException) -> str | None:

@@ -61,7 +61,9 @@ def reset_keeps_placement(subject: Subject) -> Cell:
         name, where = placed.misplaced[0]
         return violated(f"reset_classifier makes {name} as {where} in a model that is float64 on its own device")
     if placed.training:
-        return violated(f"reset_classifier leaves {placed.training[0]} in training mode, where it behaves differently")
+        return violated(
+            f"reset_classifier leaves {placed.training[0]} in training mode, and the model computes otherwise"
+        )
     return holds(Evidence.OBSERVED)
 
 
@@ -103,9 +105,7 @@ def classifier_named(subject: Subject) -> Cell:
             )
     last = usage.is_last_applied(subject, names)
     if last is None:
-        return undecided("no proof: the forward pass could not be numbered")
+        return undecided(f"no proof that nothing is computed after {', '.join(names)}, which default_cfg names")
     if not last:
-        return violated(
-            f"the model computes on after {', '.join(names)}, which default_cfg names its classifier", Evidence.PROVED
-        )
+        return violated(f"forward_head does not call all of {', '.join(names)}, which default_cfg names its classifier")
     return holds(Evidence.PROVED)

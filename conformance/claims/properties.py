@@ -5,31 +5,23 @@ from __future__ import annotations
 import torch
 
 from conformance.claims.claim import claim, holds, undecided, violated
-from conformance.claims.equality import describe
+from conformance.claims.equality import describe, same
 from conformance.record import Cell, Evidence
 from conformance.subject import Subject, usage
 from conformance.subject.passes import tensors_of
 
 
-@claim(group="properties", source="PyTorch documentation: torch.nn.Module.eval")
+@claim(group="properties", source="PyTorch documentation: torch.nn.Module.eval", needs=("forward_features_runs",))
 def deterministic_in_eval(subject: Subject) -> Cell:
     """In eval mode the same input gives the same output."""
-    forward, images = subject.forward, subject.images
-    if forward.unprovable:
-        return undecided(f"no proof: {forward.unprovable[0]}")
-    assert forward.number is not None
-    why = subject.ledger.values.why_fresh(forward.number)
-    if why is None and forward.drew_real:
-        again = subject.run(lambda: subject.headed(images), subject.headed)
-        why = None if again.number == forward.number else "real memory that is random or uninitialised"
-    if why is None:
-        return holds(Evidence.PROVED)
-    if why.startswith("random"):
-        return violated(f"the output in eval mode depends on a random number ({why})", Evidence.PROVED)
-    return undecided(f"no proof: the output depends on {why}")
+    return same(subject, subject.forward, subject.forward_again, "model(x)", "model(x) again")
 
 
-@claim(group="properties", source="PyTorch documentation: DistributedDataParallel, find_unused_parameters")
+@claim(
+    group="properties",
+    source="PyTorch documentation: DistributedDataParallel, find_unused_parameters",
+    needs=("forward_features_runs",),
+)
 def uses_all_parameters(subject: Subject) -> Cell:
     """Every trainable parameter takes part in the output, without which DistributedDataParallel stumbles."""
     forward = subject.forward
@@ -42,10 +34,16 @@ def uses_all_parameters(subject: Subject) -> Cell:
     return violated(f"the output does not depend on {shown}", Evidence.PROVED, unused=unused)
 
 
-@claim(group="properties", source="timm tests/test_models.py::_assert_dtype_change_after_forward")
+@claim(
+    group="properties",
+    source="timm tests/test_models.py::_assert_dtype_change_after_forward",
+    needs=("forward_features_runs",),
+)
 def keeps_dtype(subject: Subject) -> Cell:
     """A model converted to bfloat16 after it has run takes bfloat16 images and gives bfloat16 outputs."""
     output = usage.output_in(subject, torch.bfloat16)
+    if not tensors_of(output):
+        return undecided(f"converted to bfloat16 the model gives {describe(output)}, no tensor")
     if any(tensor.dtype != torch.bfloat16 for tensor in tensors_of(output)):
         return violated(f"converted to bfloat16 the model gives {describe(output)}")
     return holds(Evidence.OBSERVED)

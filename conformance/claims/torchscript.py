@@ -25,7 +25,7 @@ def scripts(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="torchscript", source=TIMM_TEST, needs=("scripts",))
+@claim(group="torchscript", source=TIMM_TEST, needs=("scripts", "forward_features_runs"))
 def script_matches(subject: Subject) -> Cell:
     """The scripted model computes what the model computes."""
     return same(subject, scripting.forward(subject), subject.forward, "the scripted model", "model(x)")
@@ -43,7 +43,7 @@ def script_pre_logits(subject: Subject) -> Cell:
     )
 
 
-@claim(group="torchscript", source="torch.jit.save documentation", needs=("scripts",))
+@claim(group="torchscript", source="torch.jit.save documentation", needs=("scripts", "forward_features_runs"))
 def script_round_trips(subject: Subject) -> Cell:
     """The scripted model, saved and loaded, computes what it did before."""
     return same(

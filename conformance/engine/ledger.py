@@ -47,6 +47,7 @@ class Ledger:
         """Say that the storage now holds `number`."""
         address = storage._cdata
         self._contents[address] = number
+        self.known_bytes.pop(address, None)
         if address not in self._alive:
             self._alive[address] = (len(self._alive), storage)
 

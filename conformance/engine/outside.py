@@ -19,6 +19,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
+from conformance.engine.operands import PLAIN_TENSORS
 from conformance.engine.trace import Recording, Tracer
 
 FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})
@@ -131,7 +132,9 @@ class Attributes:
         for value in attributes.values():
             if type(value) in CONTAINERS and value:
                 _flatten(inside, value, DEPTH)
-        return list(attributes), list(attributes.values()), inside
+        # `parameter.data = …` leaves the tensor what it was and gives it other memory.
+        addresses = [part.untyped_storage()._cdata for part in inside if type(part) in PLAIN_TENSORS]
+        return list(attributes), list(attributes.values()), [*inside, *addresses]
 
     def changes(self) -> list[str]:
         """`Class.attribute` of everything that is not what it was."""

@@ -13,11 +13,7 @@ from conformance.engine.values import Values
 Look = tuple[object, ...]
 """What `conformance.engine.operands.geometry` gives: sizes, strides, offset, dtype, conj and neg bit."""
 
-SCALAR_OVERLOADS = {
-    f"aten.{name}.Scalar": f"aten.{name}.Tensor"
-    for name in ("add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge", "remainder", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "floor_divide")
-}  # fmt: skip
+SCALAR_OVERLOADS = {f"aten.{name}.Scalar": f"aten.{name}.Tensor" for name in ("add", "sub", "mul", "div")}
 """Eager Python dispatches `x + 1` as `add.Tensor` with a number, TorchScript as `add.Scalar`. Both wrap the number as a
 0-dimensional tensor that takes no part in type promotion (aten/src/ATen/native/BinaryOps.cpp), and their arguments
 have the same names in the same order."""
@@ -51,7 +47,8 @@ KEEPING_DIMENSIONS = frozenset(
         "aten.var.correction",
     }
 )
-"""Reductions with a `keepdim`, which gives the result sizes of 1 and leaves its elements and their order alone."""
+"""Reductions with a `keepdim`, which gives the result sizes of 1 and leaves its elements and their order alone (of a
+NaN, that it is one: its payload may differ)."""
 
 
 def canonical(

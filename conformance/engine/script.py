@@ -138,8 +138,23 @@ def assigned_attributes(module: torch.jit.ScriptModule) -> list[tuple[torch.jit.
 
 
 def changes_containers(module: torch.jit.ScriptModule) -> bool:
-    """Whether a compiled method writes to a list or dict that it did not make itself: a cache, perhaps."""
-    return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for _, node in _nodes(module, CONTAINER_WRITES))
+    """Whether compiled code writes to a list or dict that it did not make itself: a cache, perhaps.
+
+    Looks into every function that `forward` calls, and into the methods that it does not.
+    """
+    graphs = [module._c._get_method("forward").inlined_graph] if "forward" in module._c._method_names() else []
+    nodes = [node for graph in graphs for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind)]
+    nodes += [node for _, node in _nodes(module, CONTAINER_WRITES)] if not graphs else []
+    return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for node in nodes)
+
+
+def restores_itself(module: torch.jit.ScriptModule) -> bool:
+    """Whether loading runs code of the module's own (`__setstate__`), which may change what was saved."""
+    return any(
+        "__setstate__" in part._c._method_names()
+        for part in module.modules()
+        if isinstance(part, torch.jit.ScriptModule)
+    )
 
 
 CONTAINER_WRITES = tuple(

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, covers_storage, encode, geometry, look
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
-from conformance.engine.rewrites import COPIES, Look, canonical, copied, doubled_and_halved
+from conformance.engine.rewrites import COPIES, FACTORIES, Look, canonical, copied, doubled_and_halved
 from conformance.engine.shapes import IN_PLACE, Plan
 
 
@@ -36,8 +36,8 @@ class Recording:
     """Addresses of storages from before that may be written: those of the call's own arguments."""
     made_here: dict[int, torch.UntypedStorage] = field(default_factory=dict)
     """Real memory that came up during the recording, by address."""
-    drew_real: bool = False
-    """Whether real memory was random or uninitialised: another recording would find other bytes."""
+    detached: bool = False
+    """Whether something was cut off from gradients."""
 
     def void(self, why: str) -> None:
         """Say that nothing can be proved from this recording."""
@@ -79,6 +79,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             return func(*args, **kwargs)
         known = operation(func)
         if known.only_looks:
+            self._recording.detached = self._recording.detached or known.packet == "aten.detach"
             output = func(*args, **kwargs)
             if isinstance(output, torch.Tensor) and _is_view_on_meta(output, args):
                 # A view costs nothing: its value follows from its storage and its geometry when it is used.
@@ -212,7 +213,6 @@ class _Call:
                 self.recording.made_here[storage._cdata] = storage
         elif storage._cdata not in self.recording.made_here:
             self.recording.void(WROTE_BEFORE)
-        self.recording.drew_real = self.recording.drew_real or self.fresh is not None
         if any(operand.device.type == "meta" for operand in self.tensors):
             self.recording.void(f"{self.known.label} took real numbers from a tensor that has none")
         if self.known.uninitialised:
@@ -239,7 +239,7 @@ class _Call:
     def _written_content(self, index: int, tensor: torch.Tensor, storage: torch.UntypedStorage) -> int:
         values, known = self.ledger.values, self.known
         if self.fresh is not None:
-            return values.fresh(self.fresh)
+            return values.fresh(self.fresh, tuple(self.children))
         seen = (*geometry(tensor), storage.nbytes())
         whole = covers_storage(tensor) and len(self.written) == 1
         if self._is_aliased(storage):
@@ -271,7 +271,7 @@ class _Call:
             return
         if self.fresh is not None:
             for tensor in new:
-                self.ledger.hold(tensor.untyped_storage(), values.fresh(self.fresh))
+                self.ledger.hold(tensor.untyped_storage(), values.fresh(self.fresh, tuple(self.children)))
             return
         if known.label in COPIES and self.tensors:
             seen, size = geometry(new[0]), new[0].untyped_storage().nbytes()
@@ -309,7 +309,8 @@ class _Call:
         ]
         names = [self.known.arguments[position][0] for position in taken]
         label, payload = canonical(label, names, [self.payload[position] for position in taken], looks)
-        return self.ledger.values.intern(label, payload, tuple(self.children))
+        # `zeros_like(x)` does not read x, only its geometry.
+        return self.ledger.values.intern(label, payload, () if label in FACTORIES else tuple(self.children))
 
 
 def _is_view_on_meta(output: torch.Tensor, args: Sequence[Any]) -> bool:

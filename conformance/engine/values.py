@@ -45,9 +45,9 @@ class Values:
             self._numbers[node] = number
         return number
 
-    def fresh(self, why: str) -> int:
-        """A number never given before and never given again; `why` is for people."""
-        return self._append(Node("fresh", (why, len(self._nodes)), ()), reproducible=False)
+    def fresh(self, why: str, children: tuple[int, ...] = ()) -> int:
+        """A number never given before and never given again; `why` is for people, `children` are what it depends on."""
+        return self._append(Node("fresh", (why, len(self._nodes)), children), reproducible=False)
 
     def node(self, number: int) -> Node:
         """What the number stands for."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import enum
 import functools
 import types
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -51,14 +53,24 @@ INITIALISERS = frozenset(
 
 
 class BulkOnMeta(TorchFunctionMode):
-    """The function mode under which models are built and heads are reset."""
+    """The function mode under which models are built and heads are reset.
+
+    With `spare_initialisers`, what fills parameters on the meta device is not run: they are going to be named leaves.
+    Until then they hold something unknown.
+    """
+
+    def __init__(self, ledger: Ledger, *, spare_initialisers: bool = True) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._spare = spare_initialisers
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in INITIALISERS and type(args[0]) is torch.nn.Parameter and args[0].device.type == "meta":
-            # A parameter is going to be a named leaf, whatever it was filled with.
+        if self._spare and func in INITIALISERS and type(args[0]) is torch.nn.Parameter and args[0].is_meta:
+            with torch._C.DisableTorchFunction():
+                self._ledger.hold(args[0].untyped_storage(), self._ledger.values.fresh("an initial weight"))
             return args[0]
         if func in BULK_FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs["device"] = "meta"
@@ -107,7 +119,7 @@ def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = 
 
     Returns:
         None where a copy might share something with the model: tensors outside parameters and buffers, functions
-        that close over modules. Build such a model anew.
+        that close over something, objects of unknown classes. Build such a model anew.
     """
     storages: dict[int, torch.UntypedStorage] = {}
     copies: dict[int, Any] = {}
@@ -118,9 +130,13 @@ def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = 
             if tensor.device.type != "meta" or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
                 return None
             copies[id(tensor)] = _copy_of_tensor(tensor, storages, ledger, dtype)
-    if any(_might_be_shared(value, copies) for module in model.modules() for value in vars(module).values()):
+    members = {*copies, *(id(module) for module in model.modules())}
+    if not all(_is_plain(value, members) for module in model.modules() for value in vars(module).values()):
         return None
-    return copy.deepcopy(model, copies)
+    try:
+        return copy.deepcopy(model, copies)
+    except (TypeError, RuntimeError, copy.Error):
+        return None
 
 
 def _copy_of_tensor(
@@ -141,18 +157,32 @@ def _copy_of_tensor(
     return made
 
 
-def _might_be_shared(value: Any, copies: Mapping[int, Any], depth: int = 4) -> bool:
-    """Whether a deep copy of an attribute leads back to the original's tensors or modules."""
-    if isinstance(value, torch.Tensor):
-        return id(value) not in copies
+PLAIN = (
+    type(None), bool, int, float, complex, str, bytes, type, enum.Enum, slice, range,
+    torch.dtype, torch.device, torch.layout, torch.memory_format,
+    types.BuiltinFunctionType,
+)  # fmt: skip
+CONTAINERS = (dict, OrderedDict, list, tuple, set, frozenset, torch.Size)
+
+
+def _is_plain(value: Any, members: Collection[int], depth: int = 6) -> bool:
+    """Whether a deep copy of an attribute cannot lead back to the original's tensors or modules."""
+    if isinstance(value, torch.Tensor | torch.nn.Module):
+        return id(value) in members
+    if isinstance(value, PLAIN):
+        return True
     if isinstance(value, types.FunctionType):
-        return any(isinstance(cell.cell_contents, torch.nn.Module | torch.Tensor) for cell in value.__closure__ or ())
+        return not value.__closure__ and _is_plain((value.__defaults__, value.__kwdefaults__), members, depth)
+    if depth == 0:
+        return False
     if isinstance(value, functools.partial):
-        return _might_be_shared((value.func, value.args, value.keywords), copies, depth)
-    if depth and isinstance(value, dict):
-        return any(_might_be_shared(item, copies, depth - 1) for item in value.values())
-    if depth and isinstance(value, list | tuple | set | frozenset):
-        return any(_might_be_shared(item, copies, depth - 1) for item in value)
+        return _is_plain((value.func, value.args, value.keywords), members, depth - 1)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _is_plain(vars(value), members, depth - 1)
+    if type(value) in (dict, OrderedDict):
+        return all(_is_plain(item, members, depth - 1) for item in value.values())
+    if type(value) in CONTAINERS or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return all(_is_plain(item, members, depth - 1) for item in value)
     return False
 
 
@@ -168,12 +198,19 @@ def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, str, torch.Tens
                 yield "buffer", start + name, buffer
 
 
-def name_leaves(model: torch.nn.Module, ledger: Ledger) -> None:
-    """Give every parameter and persistent buffer its name as its number; buffers whose bytes are known carry them."""
+def name_leaves(model: torch.nn.Module, ledger: Ledger, *, known_before: int | None = None) -> None:
+    """Give every parameter and persistent buffer its name as its number; buffers whose bytes are known carry them.
+
+    With `known_before`, storages that were among so many first ones keep their numbers, and the others are named as
+    weights that came later.
+    """
     sharing: defaultdict[int, list[tuple[str, torch.Tensor, str | None]]] = defaultdict(list)
     for kind, name, tensor in named_tensors(model):
-        address = tensor.untyped_storage()._cdata
+        storage = tensor.untyped_storage()
+        if known_before is not None and ledger.is_among_first(known_before, storage):
+            continue
+        address = storage._cdata
         digest = ledger.known_bytes.get(address) if kind == "buffer" else None
         sharing[address].append((f"{kind} {name}", tensor, digest))
     for tensors in sharing.values():
-        ledger.name_leaf("weights", tensors)
+        ledger.name_leaf("weights" if known_before is None else "later weights", tensors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ class Pass:
     output: Any
     number: int | None
     unprovable: tuple[str, ...]
-    drew_real: bool = False
-    """Whether real memory was drawn at random or left as it was: only a second pass can tell if that mattered."""
+    detached: bool = False
+    """Whether something was cut off from gradients on the way."""
 
     @property
     def is_provable(self) -> bool:
@@ -36,7 +36,7 @@ def run(
     """Record `call`, whose behaviour may depend on the attributes of `modules` and which may write to `writable`.
 
     A model that keeps something at its first call (LeViT's attention biases) is called again: the second call, with
-    everything kept, is the one that is compared.
+    everything kept, is the one that is compared, and must give what the first gave.
 
     Raises:
         Exception: whatever the call raises.
@@ -44,7 +44,10 @@ def run(
     given = list(writable)
     taken = _record(ledger, call, modules, given)
     if taken.unprovable and all(why.startswith("the attribute ") or why == WROTE_BEFORE for why in taken.unprovable):
-        taken = _record(ledger, call, modules, given)
+        first, taken = taken, _record(ledger, call, modules, given)
+        if first.number != taken.number:
+            why = "the first call computes something else than the second"
+            taken = replace(taken, unprovable=(*taken.unprovable, why))
     return taken
 
 
@@ -58,7 +61,7 @@ def _record(
     except Unmodelled as why:
         noted.void(f"the output has {why}")
         number = None
-    return Pass(output, number, tuple(noted.unprovable), noted.drew_real)
+    return Pass(output, number, tuple(noted.unprovable), noted.detached)
 
 
 def tensors_of(output: Any) -> list[torch.Tensor]:

@@ -6,7 +6,6 @@ decided with it: M → 0 → N classes, and M → N classes (as float64) → unp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,12 @@ from conformance.subject.subject import OTHER_CLASSES, Subject
 
 def _reset(subject: Subject, model: torch.nn.Module, *arguments: Any) -> None:
     """`model.reset_classifier(*arguments)` where models are built, in eval mode, new parameters named."""
-    subject.construct(lambda: model.reset_classifier(*arguments))  # type: ignore[operator]  # timm's models have it
-    subject.settle(model)
+    before = len(subject.ledger)
+    subject.construct(
+        lambda: model.reset_classifier(*arguments),  # type: ignore[operator]  # timm's models have it
+        spare_initialisers=False,
+    )
+    subject.settle_changed(model, before)
 
 
 def to_none(subject: Subject) -> Pass:
@@ -31,9 +34,10 @@ def to_none(subject: Subject) -> Pass:
     """
 
     def make() -> Pass:
-        model = subject.spare()
+        model, images = subject.spare(), subject.images
+        # It has run before, as models have whose heads are replaced: what it kept must not outlive the reset.
+        subject.run(lambda: model(images), model)
         _reset(subject, model, 0)
-        images = subject.images
         return subject.run(lambda: model(images), model)
 
     return subject.once("reset to none", make)
@@ -60,7 +64,7 @@ class Placement:
     misplaced: list[tuple[str, str]]
     """Parameters and buffers of another dtype or device, each with where it is."""
     training: list[str]
-    """Modules left in training mode that behave differently there."""
+    """Modules left in training mode, in a model that then gives something else than in eval mode."""
     model: torch.nn.Module
     num_classes: int | None
 
@@ -74,18 +78,32 @@ def placement(subject: Subject) -> Placement:
 
     def make() -> Placement:
         model = subject.another(torch.float64)
-        before = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         model.reset_classifier(OTHER_CLASSES)  # type: ignore[operator]  # timm's models have it
         misplaced = [
             (name, f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}")
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
-            if id(tensor) not in before
-            and (tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64))
+            if tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64)
         ]
-        training = [name for name, part in model.named_modules() if part.training and _minds_training(part)]
+        training = [name for name, part in model.named_modules() if part.training]
+        if training and not misplaced and _is_same_in_eval_mode(subject, model):
+            training = []
         return Placement(misplaced, training, model.eval(), getattr(model, "num_classes", None))
 
     return subject.once("placement", make)
+
+
+def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool:
+    """Whether the model computes as it stands what it computes in eval mode."""
+    images = subject.images.to(torch.float64)
+    subject.ledger.name_leaf("input", [("images as float64", images, None)])
+    modes = {part: part.training for part in model.modules()}
+    as_it_stands = subject.run(lambda: model(images), model)
+    model.eval()
+    in_eval = subject.run(lambda: model(images), model)
+    for part, mode in modes.items():
+        part.training = mode
+    # The weights of a float64 model are unknown, and the same in both passes; what is random differs.
+    return as_it_stands.is_provable and in_eval.is_provable and as_it_stands.number == in_eval.number
 
 
 def other(subject: Subject) -> torch.nn.Module:
@@ -129,18 +147,10 @@ def unpooled(subject: Subject) -> Any:
             model = other(subject)
         except Exception:  # noqa: BLE001  # that failure is another claim's: start from a model without it
             model = subject.another()
+            images = subject.images
+            subject.run(lambda: model(images), model)
         _reset(subject, model, 0, "")
         images = subject.images
         return subject.run(lambda: model(images), model).output
 
     return subject.once("unpooled", make)
-
-
-def _minds_training(module: torch.nn.Module) -> bool:
-    """Whether the module's own code reads its `training` flag (a Linear does not, a Dropout does)."""
-    return any("training" in _names_in(vars(kind).get("forward")) for kind in type(module).__mro__[:-2])
-
-
-def _names_in(function: Callable[..., Any] | None) -> tuple[str, ...]:
-    code = getattr(function, "__code__", None)
-    return code.co_names if code is not None else ()

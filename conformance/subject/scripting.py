@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,18 +56,19 @@ def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], An
     """Record a call of compiled code, which no attribute watch sees into.
 
     Code that assigns to attributes or writes to containers is called until it has kept what it keeps. The last call
-    must find its attributes as it leaves them, and give what the call before gave: then so do all calls after it.
+    must find its attributes as it leaves them, and each must give what the first gave: then so do all that follow.
     """
     assigned = script.assigned_attributes(module)
     with script.executor_for_meta():
         if not assigned and not _keeps_things(subject, module):
             return subject.run(call)
-        subject.run(call)
+        first = subject.run(call)
         before, state = subject.run(call), _state(subject, assigned)
         taken = subject.run(call)
-    if before.number == taken.number and state == _state(subject, assigned):
+    if first.number == before.number == taken.number and state == _state(subject, assigned):
         return taken
-    return Pass(taken.output, taken.number, ("compiled code keeps something that changes from call to call",))
+    why = "compiled code keeps something that changes from call to call"
+    return replace(taken, unprovable=(*taken.unprovable, why))
 
 
 def _state(subject: Subject, assigned: list[tuple[torch.jit.ScriptModule, str]]) -> list[object]:
@@ -112,6 +114,9 @@ def loaded_forward(subject: Subject) -> Pass:
         original, images = scripted(subject), subject.images
         module = script.load(saved(subject, original))
         script.name_loaded_tensors(original, module, subject.ledger)
-        return _run(subject, module, lambda: module(images))
+        taken = _run(subject, module, lambda: module(images))
+        if script.restores_itself(module):
+            return replace(taken, unprovable=(*taken.unprovable, "loading runs code of the model's own"))
+        return taken
 
     return subject.once("loaded forward", make)

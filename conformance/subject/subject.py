@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import timm
@@ -52,16 +53,32 @@ class Subject:
 
     # Models
 
-    def construct(self, make: Callable[[], T]) -> T:
+    def construct(self, make: Callable[[], T], *, spare_initialisers: bool = True) -> T:
         """Run `make` as models are built: weights on the meta device, every operation entered into the ledger."""
-        with recording(self.ledger), BulkOnMeta():
+        with recording(self.ledger), BulkOnMeta(self.ledger, spare_initialisers=spare_initialisers):
             return make()
 
     def settle(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model in eval mode, wholly on the meta device, its leaves named."""
+        """The new model in eval mode, wholly on the meta device, its leaves named."""
         move_to_meta(model.eval(), self.ledger)
         name_leaves(model, self.ledger)
         return model
+
+    def settle_changed(self, model: torch.nn.Module, known_before: int) -> torch.nn.Module:
+        """A model that was changed, likewise; weights of before hold what they held or what was written to them.
+
+        Only memory that the ledger did not know is named, as other weights than those of the same name before:
+        `known_before` is how much it knew.
+        """
+        move_to_meta(model.eval(), self.ledger)
+        name_leaves(model, self.ledger, known_before=known_before)
+        return model
+
+    @property
+    def forward_again(self) -> Pass:
+        """`model(images)` once more."""
+        model, images = self.headed, self.images
+        return self.once("forward again", lambda: self.run(lambda: model(images), model))
 
     def build(self, **arguments: Any) -> torch.nn.Module:
         """A new model in eval mode on the meta device, its leaves named. Nothing is shared with earlier ones.
@@ -155,12 +172,13 @@ class Subject:
         return self.once("logits", self._run_head)
 
     def _run_head(self, **arguments: bool) -> Pass:
-        model, features = self.headed, self.features.output
-        return self.run(
-            lambda: model.forward_head(features, **arguments),  # type: ignore[operator]  # timm's models have it
+        model, features = self.headed, self.features
+        taken = self.run(
+            lambda: model.forward_head(features.output, **arguments),  # type: ignore[operator]  # timm's models have it
             model,
-            writable=tensors_of(features),
+            writable=tensors_of(features.output),
         )
+        return replace(taken, unprovable=(*features.unprovable, *taken.unprovable))
 
     @property
     def forward(self) -> Pass:

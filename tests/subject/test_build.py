@@ -15,7 +15,7 @@ from tests.miniatures.contract import LAWFUL, Conv, config
 def constructed(make, ledger=None):
     """(model, ledger) as a subject builds them."""
     ledger = ledger or Ledger()
-    with recording(ledger), BulkOnMeta():
+    with recording(ledger), BulkOnMeta(ledger):
         model = make()
     move_to_meta(model.eval(), ledger)
     name_leaves(model, ledger)
@@ -194,7 +194,7 @@ def test_constants_can_be_read_while_a_model_is_built(subject_of):
 
 
 def test_a_factory_that_is_told_where_to_make_something_is_obeyed():
-    with BulkOnMeta():
+    with BulkOnMeta(ledger):
         assert torch.zeros(2, device="cpu").device.type == "cpu"
         assert torch.zeros(2).is_meta
         assert torch.linspace(0, 1, 2).device.type == "cpu"
