@@ -26,10 +26,12 @@ LONGEST_REASON = 400
 SOURCE_PLACE = re.compile(r'File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9})')
 """Where TorchScript's compiler points to."""
 
-MACHINE_PATH = re.compile(r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\]{1,255}\\){1,50}"
+)
 """The directories of an absolute path: another machine has others."""
 
-META_ONLY = re.compile(r"\bmeta\b", re.IGNORECASE)
+META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage", re.IGNORECASE)
 """In the message where an operation refuses the meta device (a branch on a value, a kernel that does not exist there).
 That is this suite's way of looking, not the model's fault."""
 

@@ -130,6 +130,8 @@ def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = 
             if tensor.device.type != "meta" or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
                 return None
             copies[id(tensor)] = _copy_of_tensor(tensor, storages, ledger, dtype)
+    if any(_copies_itself(type(module)) for module in model.modules()):
+        return None
     members = {*copies, *(id(module) for module in model.modules())}
     if not all(_is_plain(value, members) for module in model.modules() for value in vars(module).values()):
         return None
@@ -165,6 +167,17 @@ PLAIN = (
 CONTAINERS = (dict, OrderedDict, list, tuple, set, frozenset, torch.Size)
 
 
+def _copies_itself(kind: type) -> bool:
+    """Whether a class of neither torch nor Python says itself how it is copied."""
+    names = ("__copy__", "__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+    return any(
+        name in vars(base)
+        for base in kind.__mro__
+        if base is not object and base.__module__.partition(".")[0] != "torch"
+        for name in names
+    )
+
+
 def _is_plain(value: Any, members: Collection[int], depth: int = 6) -> bool:
     """Whether a deep copy of an attribute cannot lead back to the original's tensors or modules."""
     if isinstance(value, torch.Tensor | torch.nn.Module):
@@ -172,7 +185,8 @@ def _is_plain(value: Any, members: Collection[int], depth: int = 6) -> bool:
     if isinstance(value, PLAIN):
         return True
     if isinstance(value, types.FunctionType):
-        return not value.__closure__ and _is_plain((value.__defaults__, value.__kwdefaults__), members, depth)
+        # A function is not copied: whatever it holds would be the original's.
+        return not value.__closure__ and _is_plain((value.__defaults__, value.__kwdefaults__), (), depth)
     if depth == 0:
         return False
     if isinstance(value, functools.partial):

@@ -125,8 +125,15 @@ class Subject:
 
     @property
     def classes(self) -> int:
-        """How many logits the headed model has."""
-        return int(getattr(self.headed, "num_classes", 0))
+        """How many classes the headed model has; what it gives counts where it was asked for some and says none."""
+        said = int(getattr(self.headed, "num_classes", 0) or 0)
+        if said:
+            return said
+        try:
+            widths = {tensor.shape[-1] for tensor in tensors_of(self.logits.output)}
+        except Exception:  # noqa: BLE001  # an encoder, or a head whose failure is another claim's
+            return 0
+        return CLASSES if widths == {CLASSES} else 0
 
     @property
     def default_cfg(self) -> Any:

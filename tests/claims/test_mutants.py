@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.record import Verdict
-from tests.miniatures.defects import FALSELY_HOLDS, SOMETIMES_HOLDS
+from tests.miniatures.defects import FALSELY_HOLDS
 from tests.miniatures.mutants import MUTANTS
 from tests.miniatures.registration import examining
 
@@ -16,8 +16,6 @@ def marked(name: str, claim: str) -> object:
     marks = []
     if (name, claim) in FALSELY_HOLDS:
         marks.append(pytest.mark.xfail(reason=FALSELY_HOLDS[name, claim]))
-    elif (name, claim) in SOMETIMES_HOLDS:
-        marks.append(pytest.mark.xfail(reason=SOMETIMES_HOLDS[name, claim], strict=False))
     return pytest.param(name, claim, marks=marks, id=f"{name}-{claim}")
 
 
@@ -31,4 +29,4 @@ def test_a_broken_claim_does_not_hold(name, claim):
 
 
 def test_every_known_defect_names_a_case():
-    assert {*FALSELY_HOLDS, *SOMETIMES_HOLDS} <= set(CASES)
+    assert set(FALSELY_HOLDS) <= set(CASES)

@@ -173,7 +173,6 @@ def test_a_container_of_the_call_itself_is_no_state(make):
     assert not script.changes_containers(script.script(make()))
 
 
-@pytest.mark.xfail(reason="called functions are not searched for container writes")
 def test_a_container_that_a_helper_writes_to_is_noticed():
     assert script.changes_containers(script.script(CallsHelperOnDict()))
 

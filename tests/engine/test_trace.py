@@ -254,17 +254,6 @@ def test_writing_to_memory_from_before_voids_the_proof(numbering, write):
     assert numbering(lambda: numbering.x + write(constant).sum()) is None
 
 
-def test_real_memory_drawn_at_random_is_noted(numbering):
-    generator = torch.Generator()
-    for function in (lambda: torch.empty(3), lambda: torch.rand(3, generator=generator)):
-        with recording(numbering.ledger) as taken:
-            function()
-        assert taken.drew_real
-    with recording(numbering.ledger) as taken:
-        torch.zeros(3)
-    assert not taken.drew_real
-
-
 def test_tied_leaves_stay_tied(numbering):
     def number(tie: bool) -> int | None:
         first = torch.empty(6, device="meta")
