@@ -60,7 +60,14 @@ LYING_WRITERS = {
 }
 """Operations that write in training what their schema says they only read."""
 
-UNDECLARED_VIEWS = frozenset({"aten._unsafe_view.default", "aten._reshape_alias.default"})
+UNDECLARED_VIEWS = frozenset(
+    {
+        "aten._reshape_alias.default",
+        "aten._unsafe_view.default",
+        "aten.unsafe_split.Tensor",
+        "aten.unsafe_split_with_sizes.default",
+    }
+)
 """Operations that return a view of their input though their schema says nothing of it."""
 
 RESIZERS = frozenset({"aten.resize_", "aten.resize_as_", "aten.set_"})

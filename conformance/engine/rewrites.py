@@ -13,7 +13,9 @@ from conformance.engine.values import Values
 Look = tuple[object, ...]
 """What `conformance.engine.operands.geometry` gives: sizes, strides, offset, dtype, conj and neg bit."""
 
-SCALAR_OVERLOADS = {f"aten.{name}.Scalar": f"aten.{name}.Tensor" for name in ("add", "sub", "mul", "div")}
+SCALAR_OVERLOADS = {f"aten.{name}.Scalar": f"aten.{name}.Tensor" for name in ("add", "sub", "mul", "div")} | {
+    "aten.div.Scalar_mode": "aten.div.Tensor_mode"
+}
 """Eager Python dispatches `x + 1` as `add.Tensor` with a number, TorchScript as `add.Scalar`. Both wrap the number as a
 0-dimensional tensor that takes no part in type promotion (aten/src/ATen/native/BinaryOps.cpp), and their arguments
 have the same names in the same order."""
