@@ -86,7 +86,15 @@ class Subject:
         Raises:
             Exception: whatever `timm.create_model` raises.
         """
-        return self.settle(self.construct(lambda: timm.create_model(self.name, **arguments)))
+        try:
+            made = self.construct(lambda: timm.create_model(self.name, **arguments))
+        except RuntimeError as error:
+            if "meta" not in str(error):
+                raise
+            # Weights and constants are mixed while it is built (rotary embeddings with learnt frequencies).
+            with recording(self.ledger), torch.device("meta"):
+                made = timm.create_model(self.name, **arguments)
+        return self.settle(made)
 
     def build_headed(self, **arguments: Any) -> torch.nn.Module:
         """A new model with a classifier: as `create_model` builds it, or with `CLASSES` where that gives none."""

@@ -218,3 +218,14 @@ def test_persistent_buffers_carry_their_bytes_into_fingerprints(subject_of):
         prints.append(subject.ledger.values.digest(subject.features.number))
     assert prints[0] == prints[1]
     assert prints[0] != prints[2]
+
+
+def test_weights_and_constants_may_be_mixed_while_a_model_is_built(subject_of):
+    """timm's rotary embeddings with learnt frequencies multiply what `rand` and what `arange` made."""
+
+    class Mixes(Conv):
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            self.frequencies = nn.Parameter(torch.rand(4) * torch.arange(4.0))
+
+    assert subject_of(Mixes).as_built.frequencies.is_meta
