@@ -65,6 +65,13 @@ def pre_logits_supported(subject: Subject) -> Cell:
         pooled = subject.pre_logits.output
     except NotImplementedError as error:
         return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
+    except TypeError:
+        # An encoder need not take the keyword that it would not look at.
+        try:
+            subject.logits  # noqa: B018  # for what it raises
+        except NotImplementedError as error:
+            return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
+        raise
     if not isinstance(pooled, torch.Tensor):
         return violated(f"forward_head(…, pre_logits=True) gives {describe(pooled)}, not one tensor")
     return holds(Evidence.OBSERVED)
