@@ -14,6 +14,8 @@ from conformance.engine.operands import (
     digest_of_bytes,
     encode,
     geometry,
+    geometry_of,
+    is_strided,
 )
 from conformance.engine.rewrites import copied
 from conformance.engine.shapes import Shapes
@@ -60,15 +62,15 @@ class Ledger:
         known = self._alive.get(storage._cdata)
         return known is not None and known[0] < count
 
-    def value(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor as an operand: content and geometry, or real bytes.
+    def value(self, tensor: torch.Tensor, look: tuple[Any, ...] | None = None) -> int:
+        """The number of a tensor as an operand: content and geometry, or real bytes. `look` is how it looks, if known.
 
         Raises:
             Unmodelled: the tensor is not a plain strided one.
         """
         if type(tensor) not in PLAIN_TENSORS:
             raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
-        seen = geometry(tensor)
+        seen = geometry(tensor) if look is None or not is_strided(tensor) else geometry_of(look)
         if tensor.is_meta:
             storage = tensor.untyped_storage()
             return self.values.intern("tensor", (*seen, storage.nbytes()), (self.content(storage),))

@@ -44,9 +44,14 @@ def geometry(tensor: torch.Tensor) -> tuple[object, ...]:
     Raises:
         Unmodelled: the layout is not strided, a size is symbolic, or the tensor is quantized.
     """
-    if tensor.layout is not torch.strided or tensor.is_quantized:
+    if not is_strided(tensor):
         raise Unmodelled(f"a tensor of layout {tensor.layout}, dtype {tensor.dtype}")
     return geometry_of(look(tensor))
+
+
+def is_strided(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is nothing but elements in memory."""
+    return tensor.layout is torch.strided and not tensor.is_quantized
 
 
 def geometry_of(seen: tuple[Any, ...]) -> tuple[object, ...]:
@@ -86,7 +91,7 @@ def covers_storage(tensor: torch.Tensor) -> bool:
     return bool(
         tensor.storage_offset() == 0
         and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
-        and torch.ops.aten.is_non_overlapping_and_dense.default(tensor)
+        and (tensor.is_contiguous() or torch.ops.aten.is_non_overlapping_and_dense.default(tensor))
     )
 
 
@@ -98,12 +103,12 @@ def encode(argument: Any, tensor: Callable[[torch.Tensor], None]) -> object:
     Raises:
         Unmodelled: the argument is of a kind that has no exact payload (generators, storages, symbolic numbers).
     """
-    if isinstance(argument, torch.Tensor):
-        tensor(argument)
-        return TENSOR
     kind = type(argument)
     if argument is None or kind is int or kind is str:
         return argument
+    if kind in PLAIN_TENSORS or isinstance(argument, torch.Tensor):
+        tensor(argument)
+        return TENSOR
     if kind is list or kind is tuple or isinstance(argument, tuple):
         return ("list", *(encode(item, tensor) for item in argument))
     if kind is bool:

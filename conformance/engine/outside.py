@@ -9,9 +9,11 @@ from __future__ import annotations
 import operator
 import random
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,6 +151,27 @@ class Attributes:
         return list(found)
 
 
+STARTED: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that were started while something was recorded. Like the threads themselves it belongs to the process: a
+pool outlives the model that filled it, and may serve the next one."""
+
+
+def _activity() -> dict[threading.Thread, str]:
+    """How often each of these threads was given the processor so far, as Linux counts it.
+
+    A dispatch mode sees its own thread only: what an idle thread of a pool is handed goes unseen.
+    """
+    found = {}
+    for thread in list(STARTED):
+        if thread.is_alive():
+            try:
+                status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+            except OSError:
+                continue
+            found[thread] = "\n".join(line for line in status.splitlines() if "ctxt_switches" in line)
+    return found
+
+
 @contextmanager
 def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Iterator[Recording]:
     """Record into `ledger` what the body computes, without gradients.
@@ -160,10 +183,12 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
     )
     attributes = Attributes(modules)
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    threads = _activity()
     start = threading.Thread.start
 
     def noticed(thread: threading.Thread) -> None:
         taken.void("a thread was started")
+        STARTED.add(thread)
         start(thread)
 
     threading.Thread.start = noticed  # type: ignore[method-assign,assignment]  # restored below
@@ -172,6 +197,8 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
             yield taken
     finally:
         threading.Thread.start = start  # type: ignore[method-assign]  # what it was
+        if _activity() != threads:
+            taken.void("a thread that was started earlier ran")
         for change in attributes.changes():
             taken.void(f"the attribute {change} changed")
         if random.getstate() != python:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
+import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +53,7 @@ def _each_class_once() -> Iterator[None]:
     create_script_module_impl): together more than half of the time of scripting.
     """
     names = ("get_overload_annotations", "get_jit_def", "get_class_properties")
+    attributes = functools.cache(_attributes_that_matter)
     search, parse, properties = originals = [getattr(_recursive, name) for name in names]
     without_overloads: set[type] = set()
     parsed: dict[object, Any] = {}
@@ -70,13 +73,45 @@ def _each_class_once() -> Iterator[None]:
             parsed[key] = parse(function, name, self_name=self_name, is_classmethod=is_classmethod)
         return parsed[key]
 
+    def list_once(value: Any) -> list[str]:
+        if not isinstance(value, torch.nn.Module) or type(value).__dir__ is not torch.nn.Module.__dir__:
+            return dir(value)
+        own = (*value.__dict__, *value._parameters, *value._modules, *value._buffers)
+        return sorted(
+            {
+                *attributes(type(value)),  # type: ignore[arg-type]  # classes are hashable
+                *(name for name in own if not name[:1].isdigit()),
+            }
+        )
+
     for name, spared in zip(names, (search_once, parse_once, functools.cache(properties)), strict=True):
         setattr(_recursive, name, spared)
+    _recursive.dir = list_once  # type: ignore[attr-defined]  # before the builtin one
     try:
         yield
     finally:
+        del _recursive.dir  # type: ignore[attr-defined]
         for name, original in zip(names, originals, strict=True):
             setattr(_recursive, name, original)
+
+
+def _attributes_that_matter(kind: type) -> list[str]:
+    """The attributes of a module's class that the compiler may do something about.
+
+    It goes through all 150 or so of every instance, to find exported, ignored and unused functions and what the class
+    lists as ignored (torch/jit/_recursive.py, infer_methods_to_compile and init_fn). A plain function without such a
+    mark makes it do nothing.
+    """
+    if any(getattr(kind, listed, None) for listed in ("__jit_ignored_attributes__", "__jit_unused_properties__")):
+        return dir(kind)
+    return [name for name in dir(kind) if not _is_unmarked_function(inspect.getattr_static(kind, name, None))]
+
+
+def _is_unmarked_function(value: object) -> bool:
+    return type(value) in (types.FunctionType, types.WrapperDescriptorType, types.MethodDescriptorType) and (
+        _jit_internal.get_torchscript_modifier(value)  # type: ignore[no-untyped-call]  # untyped in torch
+        in (_jit_internal.FunctionModifiers.DEFAULT, None)
+    )
 
 
 def save(scripted: torch.jit.ScriptModule) -> bytes:
@@ -142,9 +177,24 @@ def changes_containers(module: torch.jit.ScriptModule) -> bool:
 
     Looks into every function that `forward` calls, and into the methods that it does not.
     """
+    if not any(_writes_elsewhere(function.graph) for function in _functions()) and not any(
+        _writes_elsewhere(graph) for graph in _graphs(module)
+    ):
+        # Inlining functions into one another, which takes long, would bring up no more.
+        return False
     graphs = [module._c._get_method("forward").inlined_graph] if "forward" in module._c._method_names() else []
-    nodes = [node for graph in graphs for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind)]
-    nodes += [node for _, node in _nodes(module, CONTAINER_WRITES)] if not graphs else []
+    return any(map(_writes_elsewhere, graphs or _graphs(module)))
+
+
+def _functions() -> list[Any]:
+    """The functions compiled since `forget_everything`."""
+    unit: Any = _state._python_cu
+    return list(unit.get_functions())
+
+
+def _writes_elsewhere(graph: Any) -> bool:
+    """Whether a graph writes to a container that it does not make."""
+    nodes = (node for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind))
     return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for node in nodes)
 
 
@@ -167,6 +217,18 @@ MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list
 
 def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     """(submodule, node) of every node of these kinds in the methods of the module and all below it."""
+    for part, graph in _methods(module):
+        for name in kinds:
+            for node in graph.findAllNodes(name):
+                yield part, node
+
+
+def _graphs(module: torch.jit.ScriptModule) -> list[Any]:
+    return [graph for _, graph in _methods(module)]
+
+
+def _methods(module: torch.jit.ScriptModule) -> Iterator[tuple[Any, Any]]:
+    """(submodule, graph) of every method of the module and all below it."""
     seen: set[str] = set()
     for part in module.modules():
         if not isinstance(part, torch.jit.ScriptModule):
@@ -177,10 +239,7 @@ def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[t
             continue
         seen.add(kind)
         for method in part._c._method_names():
-            graph = part._c._get_method(method).graph
-            for name in kinds:
-                for node in graph.findAllNodes(name):
-                    yield part, node
+            yield part, part._c._get_method(method).graph
 
 
 @contextmanager

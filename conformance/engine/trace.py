@@ -163,18 +163,19 @@ class _Call:
 
     def _take(self, tensor: torch.Tensor) -> None:
         self.tensors.append(tensor)
-        self._look_at(tensor)
-        self.children.append(self.ledger.value(tensor))
+        self.children.append(self.ledger.value(tensor, self._look_at(tensor)))
 
     def _drop(self, tensor: torch.Tensor) -> None:
         """Take note of a tensor whose content does not matter, since it is overwritten."""
         self._look_at(tensor)
 
-    def _look_at(self, tensor: torch.Tensor) -> None:
-        self.looks.append((tensor.is_meta, *look(tensor)))
+    def _look_at(self, tensor: torch.Tensor) -> tuple[Any, ...]:
+        seen = look(tensor)
+        self.looks.append((tensor.is_meta, seen))
         if not tensor.is_meta:
             # A kernel may take a number from the CPU and still give what its geometries say; anything else runs.
             self.unmodelled = self.unmodelled or tensor.dim() > 0 or bool(self.known.written)
+        return seen
 
     def has_known_shape(self) -> bool:
         """Whether the arguments' geometries settle what the kernel gives: all on meta, no views, no resizing."""

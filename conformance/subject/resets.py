@@ -35,8 +35,6 @@ def to_none(subject: Subject) -> Pass:
 
     def make() -> Pass:
         model, images = subject.spare(), subject.images
-        # It has run before, as models have whose heads are replaced: what it kept must not outlive the reset.
-        subject.run(lambda: model(images), model)
         _reset(subject, model, 0)
         return subject.run(lambda: model(images), model)
 
@@ -77,7 +75,10 @@ def placement(subject: Subject) -> Placement:
     """
 
     def make() -> Placement:
-        model = subject.another(torch.float64)
+        try:
+            model = subject.another_that_ran(torch.float64)
+        except Exception:  # noqa: BLE001  # that it does not run is another claim's
+            model = subject.another(torch.float64)
         model.reset_classifier(OTHER_CLASSES)  # type: ignore[operator]  # timm's models have it
         misplaced = [
             (name, f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}")
@@ -146,9 +147,7 @@ def unpooled(subject: Subject) -> Any:
             to_other(subject)
             model = other(subject)
         except Exception:  # noqa: BLE001  # that failure is another claim's: start from a model without it
-            model = subject.another()
-            images = subject.images
-            subject.run(lambda: model(images), model)
+            model = subject.another_that_ran()
         _reset(subject, model, 0, "")
         images = subject.images
         return subject.run(lambda: model(images), model).output

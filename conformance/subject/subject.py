@@ -127,9 +127,29 @@ class Subject:
         """The headed model whose passes are compared."""
         return self.once("headed", self.another)
 
+    def another_that_ran(self, dtype: torch.dtype | None = None) -> torch.nn.Module:
+        """One more headed model that has run on the images, of `dtype` where that is given.
+
+        Raises:
+            Exception: whatever running it raises.
+        """
+        self.forward  # noqa: B018  # a copy of a model that ran is one that ran
+        model = copy_of(self.headed, self.ledger, dtype)
+        if model is not None:
+            return model
+        model, images = self.another(), self.images
+        self.run(lambda: model(images), model)
+        return model if dtype is None else model.to(dtype)
+
     def spare(self) -> torch.nn.Module:
-        """A second headed model, which resets may change."""
-        return self.once("spare", self.another)
+        """A second headed model, which resets may change.
+
+        It has run, as models have whose heads are replaced: what it kept must not outlive a reset.
+
+        Raises:
+            Exception: whatever running it raises.
+        """
+        return self.once("spare", self.another_that_ran)
 
     @property
     def classes(self) -> int:

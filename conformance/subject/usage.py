@@ -108,9 +108,7 @@ def output_in(subject: Subject, dtype: torch.dtype) -> Any:
             resets.none_to_other(subject)
             model = subject.spare()
         except Exception:  # noqa: BLE001  # resetting is another claim's business: take a model that was not
-            model = subject.another()
-            images = subject.images
-            subject.run(lambda: model(images), model)
+            model = subject.another_that_ran()
         subject.construct(lambda: model.to(dtype))
         converted = subject.images.to(dtype)
         return subject.run(lambda: model(converted), model).output
