@@ -177,19 +177,8 @@ def changes_containers(module: torch.jit.ScriptModule) -> bool:
 
     Looks into every function that `forward` calls, and into the methods that it does not.
     """
-    if not any(_writes_elsewhere(function.graph) for function in _functions()) and not any(
-        _writes_elsewhere(graph) for graph in _graphs(module)
-    ):
-        # Inlining functions into one another, which takes long, would bring up no more.
-        return False
     graphs = [module._c._get_method("forward").inlined_graph] if "forward" in module._c._method_names() else []
     return any(map(_writes_elsewhere, graphs or _graphs(module)))
-
-
-def _functions() -> list[Any]:
-    """The functions compiled since `forget_everything`."""
-    unit: Any = _state._python_cu
-    return list(unit.get_functions())
 
 
 def _writes_elsewhere(graph: Any) -> bool:
