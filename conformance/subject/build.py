@@ -109,7 +109,7 @@ def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], le
 def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = None) -> torch.nn.Module | None:
     """A deep copy of a model on the meta device, whose tensors hold what the model's hold.
 
-    It costs a tenth of building the model again.
+    It costs a fraction of building the model again.
 
     With `dtype` its floating tensors are of that dtype, as after `.to(dtype)`, and hold something unknown.
 

@@ -1,6 +1,6 @@
 """This module copies modules attribute by attribute, and refuses whatever might lead back to the original.
 
-`copy.deepcopy` takes five times as long, and shares functions with all that they close over.
+`copy.deepcopy` takes longer, and shares functions with all that they close over.
 """
 
 from __future__ import annotations
