@@ -106,7 +106,7 @@ def encode(argument: Any, tensor: Callable[[torch.Tensor], None]) -> object:
     kind = type(argument)
     if argument is None or kind is int or kind is str:
         return argument
-    if kind in PLAIN_TENSORS or isinstance(argument, torch.Tensor):
+    if isinstance(argument, torch.Tensor):
         tensor(argument)
         return TENSOR
     if kind is list or kind is tuple or isinstance(argument, tuple):

@@ -156,20 +156,23 @@ STARTED: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 pool outlives the model that filled it, and may serve the next one."""
 
 
-def _activity() -> dict[threading.Thread, str]:
+def _activity() -> dict[threading.Thread, object]:
     """How often each of these threads was given the processor so far, as Linux counts it.
 
-    A dispatch mode sees its own thread only: what an idle thread of a pool is handed goes unseen.
+    A dispatch mode sees its own thread only: what an idle thread of a pool is handed goes unseen. What cannot be
+    counted, or runs now, is given something that equals nothing.
     """
-    found = {}
-    for thread in list(STARTED):
-        if thread.is_alive():
-            try:
-                status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
-            except OSError:
-                continue
-            found[thread] = "\n".join(line for line in status.splitlines() if "ctxt_switches" in line)
-    return found
+    return {thread: _turns(thread) for thread in list(STARTED) if thread.is_alive()}
+
+
+def _turns(thread: threading.Thread) -> object:
+    try:
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    except OSError:
+        return object()
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    turns = tuple(facts.get(f"{kind}_ctxt_switches") for kind in ("voluntary", "nonvoluntary"))
+    return object() if None in turns or facts.get("State", "R").startswith("R") else turns
 
 
 @contextmanager

@@ -178,12 +178,8 @@ def changes_containers(module: torch.jit.ScriptModule) -> bool:
     Looks into every function that `forward` calls, and into the methods that it does not.
     """
     graphs = [module._c._get_method("forward").inlined_graph] if "forward" in module._c._method_names() else []
-    return any(map(_writes_elsewhere, graphs or _graphs(module)))
-
-
-def _writes_elsewhere(graph: Any) -> bool:
-    """Whether a graph writes to a container that it does not make."""
-    nodes = (node for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind))
+    nodes = [node for graph in graphs for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind)]
+    nodes += [node for _, node in _nodes(module, CONTAINER_WRITES)] if not graphs else []
     return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for node in nodes)
 
 
@@ -206,18 +202,6 @@ MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list
 
 def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     """(submodule, node) of every node of these kinds in the methods of the module and all below it."""
-    for part, graph in _methods(module):
-        for name in kinds:
-            for node in graph.findAllNodes(name):
-                yield part, node
-
-
-def _graphs(module: torch.jit.ScriptModule) -> list[Any]:
-    return [graph for _, graph in _methods(module)]
-
-
-def _methods(module: torch.jit.ScriptModule) -> Iterator[tuple[Any, Any]]:
-    """(submodule, graph) of every method of the module and all below it."""
     seen: set[str] = set()
     for part in module.modules():
         if not isinstance(part, torch.jit.ScriptModule):
@@ -228,7 +212,10 @@ def _methods(module: torch.jit.ScriptModule) -> Iterator[tuple[Any, Any]]:
             continue
         seen.add(kind)
         for method in part._c._method_names():
-            yield part, part._c._get_method(method).graph
+            graph = part._c._get_method(method).graph
+            for name in kinds:
+                for node in graph.findAllNodes(name):
+                    yield part, node
 
 
 @contextmanager

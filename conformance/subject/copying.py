@@ -116,7 +116,7 @@ def _copy_of_container(value: Any, copies: dict[int, Any], depth: int) -> Any:
         made = copies[id(value)] = []
         made.extend(_copies(value, copies, depth - 1))
         return made
-    if isinstance(value, tuple) and hasattr(value, "_make"):
+    if hasattr(value, "_make") and type(value).__mro__[1:] == (tuple, object):
         made = type(value)._make(_copies(value, copies, depth - 1))
     elif type(value) in (set, frozenset, tuple, torch.Size):
         made = type(value)(_copies(value, copies, depth - 1))

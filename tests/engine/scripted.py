@@ -110,3 +110,56 @@ class WithBuffer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.child(x @ self.weight) + self.table
+
+
+class MarkedMethods(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.helper(x) * self.scale
+
+    def helper(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    def never_called(self, x: torch.Tensor) -> torch.Tensor:
+        return x - 1
+
+    @torch.jit.export
+    def exported(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 3
+
+    @torch.jit.ignore
+    def ignored(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 4
+
+    @torch.jit.unused
+    def unused(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 5
+
+    @property
+    def doubled(self) -> int:
+        return self.scale * 2
+
+
+class WithMarkedMethods(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = MarkedMethods()
+        self.layers = nn.ModuleList([nn.ReLU()])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.child(x)
+
+
+class IgnoredAttributes(MarkedMethods):
+    __jit_ignored_attributes__ = ["never_called", "doubled"]  # noqa: RUF012  # as torch reads it
+
+
+class ListsIgnoredAttributes(WithMarkedMethods):
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = IgnoredAttributes()

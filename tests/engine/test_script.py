@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable
 
 import psutil
@@ -22,8 +23,10 @@ from tests.engine.scripted import (
     ChangesOwnList,
     Interpolates,
     KeepsNothing,
+    ListsIgnoredAttributes,
     RefusesToCompile,
     WithBuffer,
+    WithMarkedMethods,
     WritesToDict,
     WritesToDictOfChild,
 )
@@ -92,7 +95,21 @@ def test_compiling_warns_of_nothing_even_where_warnings_are_errors():
 
 
 def compiler_functions() -> tuple[object, ...]:
-    return _recursive.get_overload_annotations, _sources.get_source_lines_and_file
+    return _recursive.get_overload_annotations, _sources.get_source_lines_and_file, vars(_recursive).get("dir")
+
+
+@pytest.mark.parametrize("make", [WithMarkedMethods, ListsIgnoredAttributes], ids=lambda make: make.__name__)
+def test_what_is_spared_changes_nothing_that_is_compiled(make):
+    def compiled(how: Callable[[nn.Module], torch.jit.ScriptModule]) -> tuple[object, ...]:
+        scripted = how(make())
+        script.forget_everything()
+        child = scripted.child
+        return [(part._c._method_names(), sorted(vars(part)), part.code) for part in (scripted, child)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plainly = compiled(torch.jit.script)
+    assert compiled(script.script) == plainly
 
 
 def test_what_is_spared_the_compiler_is_given_back():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,6 +302,40 @@ def starts_a_thread(x: torch.Tensor) -> torch.Tensor:
 def test_what_moves_the_process_voids_the_proof(numbering, function):
     assert numbering(function, numbering.x) is None
     assert numbering.reasons
+
+
+@pytest.fixture
+def pool(numbering):
+    """A pool whose one thread was started during a recording."""
+    with ThreadPoolExecutor(1) as pool:
+        assert numbering(lambda x: (pool.submit(int).result(), x + 1)[1], numbering.x) is None
+        time.sleep(0.05)  # until its thread waits for work
+        yield pool
+
+
+def test_a_thread_that_waits_in_a_pool_leaves_proofs_as_they_are(numbering, pool):
+    assert numbering(lambda x: x + 1, numbering.x) is not None
+
+
+def test_a_thread_of_a_pool_that_runs_voids_the_proof(numbering, pool):
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x + 1
+        pool.submit(y.mul_, 2).result()
+        return y
+
+    assert numbering(function, numbering.x) is None
+    assert "a thread that was started earlier ran" in numbering.reasons
+
+
+@pytest.mark.parametrize("status", [None, "Name:\tpython\nState:\tS (sleeping)\n"], ids=["no file", "no counts"])
+def test_a_thread_that_cannot_be_watched_voids_the_proof(numbering, pool, monkeypatch, status):
+    def read_text(path: Path) -> str:
+        if status is None:
+            raise FileNotFoundError(path)
+        return status
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert numbering(lambda x: x + 1, numbering.x) is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """This module lists what the judge is known to get wrong: strict, so that a line goes when its defect is mended."""
 
-FALSELY_HOLDS: dict[tuple[str, str], str] = {}
+FALSELY_HOLDS: dict[tuple[str, str], str] = {
+    ("forward_doubles_in_a_thread_from_before", claim): "only threads that were started during a recording are watched"
+    for claim in ("head_composes", "reset_to_pooled")
+}
 """(mutant, claim) → why it is not seen."""
 
 FALSELY_ACCUSED: dict[str, str] = {

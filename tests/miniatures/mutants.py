@@ -751,6 +751,20 @@ class forward_doubles_in_another_thread(Conv):
         return self.forward_head(x)
 
 
+WARM = ThreadPoolExecutor(1)
+WARM.submit(int).result()
+
+
+@breaks("head_composes", "reset_to_pooled")
+class forward_doubles_in_a_thread_from_before(Conv):
+    """Its pool has its thread from the moment that the module is imported."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        WARM.submit(x.mul_, 2).result()
+        return self.forward_head(x)
+
+
 # Vacuous
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import threading
 import weakref
@@ -154,6 +155,26 @@ def hides_a_closure_in_an_object(model):
     model.parts.call = lambda x: model.fc(x)
 
 
+def calls_a_builtin_of_its_list(model):
+    model.seen = []
+    model.note = model.seen.append
+
+
+def marks_a_function(model):
+    def function(x):
+        return x
+
+    function.owner = model
+    model.call = function
+
+
+def has_a_tuple_of_its_own_class(model):
+    class Pair(collections.namedtuple("Pair", "left right")):
+        pass
+
+    model.pair = Pair(1, 2)
+
+
 def has_a_lock(model):
     model.lock = threading.Lock()
 
@@ -164,6 +185,9 @@ HIDDEN = [
     closes_over_a_function,
     refers_to_itself_weakly,
     hides_a_closure_in_an_object,
+    calls_a_builtin_of_its_list,
+    marks_a_function,
+    has_a_tuple_of_its_own_class,
     has_a_lock,
 ]
 
@@ -186,8 +210,14 @@ def test_plain_attributes_do_not_stand_in_the_way():
     model, ledger = constructed(Conv)
     model.settings = {"depths": [1, (2, 3)], "act": nn.ReLU, "norm": functools.partial(nn.LayerNorm, eps=1e-6)}
     model.choose = max
+    model.point = collections.namedtuple("Point", "x y")(1, [2])
+    model.same = model.settings
     copied = copy_of(model, ledger)
     assert copied is not None
+    assert copied.same is copied.settings
+    assert copied.settings is not model.settings
+    assert copied.point == model.point
+    assert copied.point.y is not model.point.y
     assert copied.settings == {**model.settings, "norm": copied.settings["norm"]}
 
 
