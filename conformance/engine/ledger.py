@@ -8,14 +8,12 @@ from typing import Any
 import torch
 
 from conformance.engine.operands import (
-    PLAIN_TENSORS,
     Unmodelled,
     contiguous_geometry,
     digest_of_bytes,
     encode,
     geometry,
     geometry_of,
-    is_strided,
 )
 from conformance.engine.rewrites import copied
 from conformance.engine.shapes import Shapes
@@ -63,14 +61,14 @@ class Ledger:
         return known is not None and known[0] < count
 
     def value(self, tensor: torch.Tensor, look: tuple[Any, ...] | None = None) -> int:
-        """The number of a tensor as an operand: content and geometry, or real bytes. `look` is how it looks, if known.
+        """The number of a tensor as an operand: content and geometry, or real bytes.
+
+        `look` is how it looks, where the caller knows that, and that it is one that can be modelled.
 
         Raises:
-            Unmodelled: the tensor is not a plain strided one.
+            Unmodelled: see `must_be_modelled`, or the tensor is on another device than meta and CPU.
         """
-        if type(tensor) not in PLAIN_TENSORS:
-            raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
-        seen = geometry(tensor) if look is None or not is_strided(tensor) else geometry_of(look)
+        seen = geometry(tensor) if look is None else geometry_of(*look)
         if tensor.is_meta:
             storage = tensor.untyped_storage()
             return self.values.intern("tensor", (*seen, storage.nbytes()), (self.content(storage),))

@@ -36,36 +36,37 @@ def look(tensor: torch.Tensor) -> tuple[Any, ...]:
     )
 
 
+def must_be_modelled(tensor: torch.Tensor) -> None:
+    """Check that a tensor is nothing but elements in memory, and as many as its sizes say.
+
+    Raises:
+        Unmodelled: it is of a class of its own, its layout is not strided, a size is symbolic, or it is quantized.
+    """
+    if type(tensor) not in PLAIN_TENSORS:
+        raise Unmodelled(f"a tensor of class {type(tensor).__name__}")
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        raise Unmodelled(f"a tensor of layout {tensor.layout}, dtype {tensor.dtype}")
+    if tensor._has_symbolic_sizes_strides:
+        raise Unmodelled("a tensor with symbolic sizes")
+
+
 def geometry(tensor: torch.Tensor) -> tuple[object, ...]:
     """Sizes, strides and offset (in elements), dtype, and the conj and neg bits of a strided tensor, as a payload.
 
     The stride of a dimension of size 1 reaches no element and differs by how a view was made: it is written as 0.
 
     Raises:
-        Unmodelled: the layout is not strided, a size is symbolic, or the tensor is quantized.
+        Unmodelled: see `must_be_modelled`.
     """
-    if not is_strided(tensor):
-        raise Unmodelled(f"a tensor of layout {tensor.layout}, dtype {tensor.dtype}")
-    return geometry_of(look(tensor))
-
-
-def is_strided(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is nothing but elements in memory."""
-    return tensor.layout is torch.strided and not tensor.is_quantized
-
-
-def geometry_of(seen: tuple[Any, ...]) -> tuple[object, ...]:
-    """The geometry of a tensor that looks like this."""
-    size, stride, offset, dtype, conj, neg = seen
-    if type(offset) is not int or not all(type(n) is int for n in size + stride):
-        raise Unmodelled("a tensor with symbolic sizes")
-    return _payload(size, stride, offset, dtype, conj, neg)
+    must_be_modelled(tensor)
+    return geometry_of(*look(tensor))
 
 
 @functools.lru_cache(maxsize=1 << 15)
-def _payload(
+def geometry_of(
     size: tuple[int, ...], stride: tuple[int, ...], offset: int, dtype: torch.dtype, conj: bool, neg: bool
 ) -> tuple[object, ...]:
+    """The geometry of a strided tensor of known sizes that looks like this."""
     steps = tuple([0 if n == 1 else step for n, step in zip(size, stride, strict=True)])
     return (size, steps, offset, DTYPE_NAMES[dtype], int(conj), int(neg))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import random
 import threading
+import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,6 +38,7 @@ RAW_MEMORY = frozenset(
     }
 )
 INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
+WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING
 DEPTH = 4
 """How deep containers among a module's attributes are compared."""
 
@@ -55,6 +57,8 @@ class PythonData(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func not in WATCHED:
+            return func(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
         if func in RAW_MEMORY:
             self._recording.void(f"raw memory was touched by {func.__name__}")
@@ -93,20 +97,32 @@ def _with_tensors(index: Any) -> Any:
 
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
 PLAIN = frozenset({int, float, str, bool, type(None)})
+STATELESS = PLAIN | {types.FunctionType, types.BuiltinFunctionType, type, *PLAIN_TENSORS}
+"""Classes whose own attributes are not looked at."""
 
 
-def _flatten(found: list[Any], value: Any, depth: int) -> None:
+def _flatten(found: list[Any], container: Any, depth: int) -> None:
     """Append what a container contains, at any depth; holding it keeps its identity from being used again."""
-    if isinstance(value, dict):
-        found.extend(value)
-        items: Iterable[Any] = value.values()
-    else:
-        items = value
-    for item in items:
+    if isinstance(container, dict):
+        found.extend(container)
+        container = container.values()
+    for item in container:
         found.append(item)
-        if depth and type(item) in CONTAINERS and item:
-            _flatten(found, item, depth - 1)
+        if depth:
+            _look_into(found, item, depth - 1)
     found.append(END)
+
+
+def _look_into(found: list[Any], value: Any, depth: int) -> None:
+    """Append what a container contains or an object has as attributes."""
+    kind = type(value)
+    if kind in CONTAINERS:
+        if value:
+            _flatten(found, value, depth)
+    elif kind not in STATELESS and not isinstance(value, torch.nn.Module):
+        state = getattr(value, "__dict__", None)
+        if type(state) is dict and state:
+            _flatten(found, state, depth)
 
 
 END = "end of a container"
@@ -120,11 +136,26 @@ def _are_same(left: list[Any], right: list[Any]) -> bool:
     )
 
 
+def parts_of(*modules: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules and all below them, each once: what `Module.modules` gives, which is slow in deep models."""
+    found: dict[int, torch.nn.Module] = {}
+    pending = list(reversed(modules))
+    while pending:
+        part = pending.pop()
+        if id(part) not in found:
+            found[id(part)] = part
+            pending.extend([child for child in reversed(part._modules.values()) if child is not None])
+    return list(found.values())
+
+
 class Attributes:
-    """The attributes of modules at one moment, buffers and submodules included, to be compared with a later one."""
+    """The attributes of modules at one moment, buffers and submodules included, to be compared with a later one.
+
+    Containers among them are looked into, and objects are for their own attributes.
+    """
 
     def __init__(self, modules: Iterable[torch.nn.Module]) -> None:
-        self._parts = list({id(part): part for module in modules for part in module.modules()}.values())
+        self._parts = parts_of(*modules)
         self._before = [self._of(part) for part in self._parts]
 
     @staticmethod
@@ -132,8 +163,8 @@ class Attributes:
         attributes = module.__dict__
         inside: list[Any] = []
         for value in attributes.values():
-            if type(value) in CONTAINERS and value:
-                _flatten(inside, value, DEPTH)
+            if type(value) not in PLAIN:
+                _look_into(inside, value, DEPTH)
         # `parameter.data = …` leaves the tensor what it was and gives it other memory.
         addresses = [part.untyped_storage()._cdata for part in inside if type(part) in PLAIN_TENSORS]
         return list(attributes), list(attributes.values()), [*inside, *addresses]
@@ -173,6 +204,16 @@ def _turns(thread: threading.Thread) -> object:
     facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     turns = tuple(facts.get(f"{kind}_ctxt_switches") for kind in ("voluntary", "nonvoluntary"))
     return object() if None in turns or facts.get("State", "R").startswith("R") else turns
+
+
+@contextmanager
+def looking(ledger: Ledger) -> Iterator[None]:
+    """Run the body as `recording` does and number nothing: for what is asked of shapes alone, it takes half the time.
+
+    What is written meanwhile holds something unknown afterwards.
+    """
+    with torch.no_grad(), PythonData(taken := Recording(is_numbered=False)), Tracer(ledger, taken):
+        yield
 
 
 @contextmanager

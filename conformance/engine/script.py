@@ -173,14 +173,38 @@ def assigned_attributes(module: torch.jit.ScriptModule) -> list[tuple[torch.jit.
 
 
 def changes_containers(module: torch.jit.ScriptModule) -> bool:
-    """Whether compiled code writes to a list or dict that it did not make itself: a cache, perhaps.
+    """Whether compiled code writes to a list or dict that the same function did not make: a cache, perhaps.
 
-    Looks into every function that `forward` calls, and into the methods that it does not.
+    Looks into every method of the module and of all below it, and into every function that was compiled with them
+    (since `forget_everything`), called or not.
     """
-    graphs = [module._c._get_method("forward").inlined_graph] if "forward" in module._c._method_names() else []
-    nodes = [node for graph in graphs for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind)]
-    nodes += [node for _, node in _nodes(module, CONTAINER_WRITES)] if not graphs else []
+    nodes = [
+        node for function in _functions() for kind in CONTAINER_WRITES for node in function.graph.findAllNodes(kind)
+    ]
+    nodes += [node for _, node in _nodes(module, CONTAINER_WRITES)]
     return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for node in nodes)
+
+
+def uses_objects(module: torch.jit.ScriptModule) -> bool:
+    """Whether compiled code has to do with an object that is no module and that the same function did not make.
+
+    What such an object keeps is not watched. Methods are functions that did not make the object that they are called
+    on: a class that assigns to its attributes counts, wherever its objects are made.
+    """
+    modules = {part._c._type().str() for part in module.modules() if isinstance(part, torch.jit.ScriptModule)}
+    kinds = ("prim::SetAttr", "prim::CallMethod")
+    nodes = [node for _, node in _nodes(module, kinds)]
+    for function in _functions():
+        if function.name != "__init__":
+            nodes += [node for kind in kinds for node in function.graph.findAllNodes(kind)]
+    objects = [next(iter(node.inputs())) for node in nodes]
+    return any(one.type().str() not in modules and one.node().kind() != "prim::CreateObject" for one in objects)
+
+
+def _functions() -> list[Any]:
+    """Every function and method that was compiled since `forget_everything`."""
+    unit: Any = _state._python_cu  # torch's stub is wrong about get_functions
+    return list(unit.get_functions())
 
 
 def restores_itself(module: torch.jit.ScriptModule) -> bool:
@@ -220,9 +244,10 @@ def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[t
 
 @contextmanager
 def executor_for_meta() -> Iterator[None]:
-    """Run scripted code without profiling and fusing: the legacy fuser refuses the meta device.
+    """Run scripted code as it was compiled, without optimising, profiling or fusing it; what was set is restored.
 
-    The profiling executor with profiling mode off runs graphs as they are. What was set is restored.
+    The legacy fuser refuses the meta device. What is numbered is the program that `torch.jit.script` made of the
+    model, not what an optimiser makes of that on a user's machine, which torch says computes the same.
     """
     executor = torch._C._jit_set_profiling_executor(True)
     profiling = torch._C._jit_set_profiling_mode(False)
@@ -233,7 +258,8 @@ def executor_for_meta() -> Iterator[None]:
     torch._C._jit_override_can_fuse_on_gpu(False)
     torch._C._jit_set_texpr_fuser_enabled(False)
     try:
-        yield
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # torch lists it not
+            yield
     finally:
         torch._C._jit_set_texpr_fuser_enabled(texpr)
         torch._C._jit_override_can_fuse_on_gpu(fuse_gpu)

@@ -18,7 +18,15 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, covers_storage, encode, geometry, look
+from conformance.engine.operands import (
+    PLAIN_TENSORS,
+    Unmodelled,
+    covers_storage,
+    encode,
+    geometry,
+    look,
+    must_be_modelled,
+)
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.rewrites import COPIES, FACTORIES, Look, canonical, copied, doubled_and_halved
 from conformance.engine.shapes import IN_PLACE, Plan
@@ -38,6 +46,8 @@ class Recording:
     """Real memory that came up during the recording, by address."""
     detached: bool = False
     """Whether something was cut off from gradients."""
+    is_numbered: bool = True
+    """Whether results are numbered; if not, whatever is made or written is unknown."""
 
     def void(self, why: str) -> None:
         """Say that nothing can be proved from this recording."""
@@ -127,17 +137,36 @@ class _Call:
         self.looks: list[object] = []
         self.unmodelled = False
         self.fresh: str | None = None
-        if known.random and not self._dropout_is_off():
+        if not recording.is_numbered:
+            self.fresh = "a stretch that was not numbered"
+        elif known.random and not self._dropout_is_off():
             self.fresh = f"random: {known.label}"
         elif known.uninitialised:
             self.fresh = "uninitialised memory"
-        self.payload = tuple(self._encode(position) for position in range(len(self.arguments)))
+        self.payload = self._encoded()
         self.written = (
             [tensor for position in known.written for tensor in _tensors_in(self.arguments[position])]
             if self._writes()
             else []
         )
         self.before = [tensor.untyped_storage().nbytes() for tensor in self.written]
+
+    def _encoded(self) -> tuple[object, ...]:
+        """The payloads of the arguments."""
+        payload: list[object] = []
+        for position, argument in enumerate(self.arguments):
+            kind = type(argument)
+            if argument is None or kind is int or kind is str:  # as `encode` has it: most arguments are such
+                payload.append(argument)
+                continue
+            overwritten = self.known.overwrites and position in self.known.written
+            try:
+                payload.append(encode(argument, self._drop if overwritten else self._take))
+            except Unmodelled as why:
+                self.fresh = str(why)
+                self.unmodelled = True
+                payload.append(None)
+        return tuple(payload)
 
     def _dropout_is_off(self) -> bool:
         position = self.known.dropout_position
@@ -152,24 +181,18 @@ class _Call:
         # The operations whose schemas lie write their statistics in training only.
         return bool(self.arguments[[name for name, _ in known.arguments].index("training")])
 
-    def _encode(self, position: int) -> object:
-        overwritten = self.known.overwrites and position in self.known.written
-        try:
-            return encode(self.arguments[position], self._drop if overwritten else self._take)
-        except Unmodelled as why:
-            self.fresh = str(why)
-            self.unmodelled = True
-            return None
-
     def _take(self, tensor: torch.Tensor) -> None:
         self.tensors.append(tensor)
-        self.children.append(self.ledger.value(tensor, self._look_at(tensor)))
+        seen = self._look_at(tensor)
+        if self.recording.is_numbered:
+            self.children.append(self.ledger.value(tensor, seen))
 
     def _drop(self, tensor: torch.Tensor) -> None:
         """Take note of a tensor whose content does not matter, since it is overwritten."""
         self._look_at(tensor)
 
     def _look_at(self, tensor: torch.Tensor) -> tuple[Any, ...]:
+        must_be_modelled(tensor)
         seen = look(tensor)
         self.looks.append((tensor.is_meta, seen))
         if not tensor.is_meta:
@@ -201,7 +224,8 @@ class _Call:
                 self.recording.void(f"a result of class {type(tensor).__name__} on {tensor.device}")
         try:
             self._enter_writes()
-            self._enter_results([tensor for tensor in results if tensor.is_meta])
+            if self.recording.is_numbered:
+                self._enter_results([tensor for tensor in results if tensor.is_meta])
         except Unmodelled as why:
             self.recording.void(str(why))
 

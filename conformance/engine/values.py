@@ -28,7 +28,7 @@ class Values:
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[Node, int] = {}
+        self._numbers: dict[tuple[str, tuple[object, ...], tuple[int, ...]], int] = {}
         self._nodes: list[Node] = []
         self._reproducible = bytearray()
         self._digests: dict[int, str] = {}
@@ -38,11 +38,11 @@ class Values:
 
     def intern(self, label: str, payload: tuple[object, ...] = (), children: tuple[int, ...] = ()) -> int:
         """The number of the computation, the same for every equal call."""
-        node = Node(label, payload, children)
-        number = self._numbers.get(node)
+        key = (label, payload, children)
+        number = self._numbers.get(key)
         if number is None:
-            number = self._append(node, all(self._reproducible[child] for child in children))
-            self._numbers[node] = number
+            number = self._append(Node(*key), all(self._reproducible[child] for child in children))
+            self._numbers[key] = number
         return number
 
     def fresh(self, why: str, children: tuple[int, ...] = ()) -> int:

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import digest_of_bytes
+from conformance.engine.outside import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
 
 BULK_FACTORIES = frozenset(
@@ -80,7 +81,7 @@ def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
     """
     storages: dict[int, torch.UntypedStorage] = {}
     moved: dict[int, torch.Tensor] = {}
-    for module in model.modules():
+    for module in parts_of(model):
         kinds: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for tensors in kinds:
             for name, tensor in tensors.items():
@@ -119,7 +120,7 @@ def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = 
     """
     storages: dict[int, torch.UntypedStorage] = {}
     copies: dict[int, Any] = {}
-    modules = list(model.modules())
+    modules = parts_of(model)
     for module in modules:
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is None or id(tensor) in copies:

@@ -49,7 +49,7 @@ def none_to_other(subject: Subject) -> tuple[int | None, Any]:
         model = subject.spare()
         _reset(subject, model, OTHER_CLASSES)
         images = subject.images
-        output = subject.run(lambda: model(images), model).output
+        output = subject.look(lambda: model(images))
         return getattr(model, "num_classes", None), output
 
     return subject.once("reset from none", make)
@@ -130,7 +130,7 @@ def to_other(subject: Subject) -> tuple[int | None, Any]:
 
     def make() -> tuple[int | None, Any]:
         model, images = other(subject), subject.images
-        return placement(subject).num_classes, subject.run(lambda: model(images), model).output
+        return placement(subject).num_classes, subject.look(lambda: model(images))
 
     return subject.once("to other", make)
 
@@ -150,6 +150,6 @@ def unpooled(subject: Subject) -> Any:
             model = subject.another_that_ran()
         _reset(subject, model, 0, "")
         images = subject.images
-        return subject.run(lambda: model(images), model).output
+        return subject.look(lambda: model(images))
 
     return subject.once("unpooled", make)

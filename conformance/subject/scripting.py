@@ -23,6 +23,7 @@ def scripted(subject: Subject) -> torch.jit.ScriptModule:
 
     def make() -> torch.jit.ScriptModule:
         module = script.script(subject.untouched)
+        _uses_objects(subject, module)
         if _keeps_things(subject, module):
             # Saved before it runs, for the same reason.
             saved(subject, module)
@@ -33,6 +34,10 @@ def scripted(subject: Subject) -> torch.jit.ScriptModule:
 
 def _keeps_things(subject: Subject, module: torch.jit.ScriptModule) -> bool:
     return subject.once("keeps things", lambda: script.changes_containers(module))
+
+
+def _uses_objects(subject: Subject, module: torch.jit.ScriptModule) -> bool:
+    return subject.once("uses objects", lambda: script.uses_objects(module))
 
 
 def saved(subject: Subject, module: torch.jit.ScriptModule) -> bytes:
@@ -57,9 +62,12 @@ def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], An
 
     Code that assigns to attributes or writes to containers is called until it has kept what it keeps. The last call
     must find its attributes as it leaves them, and each must give what the first gave: then so do all that follow.
+    What an object keeps that is no module cannot be looked at.
     """
     assigned = script.assigned_attributes(module)
     with script.executor_for_meta():
+        if _uses_objects(subject, module):
+            return replace(subject.run(call), unprovable=("compiled code uses an object that is no module",))
         if not assigned and not _keeps_things(subject, module):
             return subject.run(call)
         first = subject.run(call)

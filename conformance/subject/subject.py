@@ -11,7 +11,7 @@ import torch
 
 from conformance.engine import script
 from conformance.engine.ledger import Ledger
-from conformance.engine.outside import recording
+from conformance.engine.outside import looking, recording
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.passes import Pass, run, tensors_of
@@ -189,6 +189,11 @@ class Subject:
     def run(self, call: Callable[[], Any], *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Pass:
         """Record one call: see `conformance.subject.passes.run`."""
         return run(self.ledger, call, *modules, writable=writable)
+
+    def look(self, call: Callable[[], T]) -> T:
+        """What a call gives, where only shapes and dtypes are asked for: nothing can be proved from it."""
+        with looking(self.ledger):
+            return call()
 
     @property
     def features(self) -> Pass:

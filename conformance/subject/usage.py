@@ -111,6 +111,6 @@ def output_in(subject: Subject, dtype: torch.dtype) -> Any:
             model = subject.another_that_ran()
         subject.construct(lambda: model.to(dtype))
         converted = subject.images.to(dtype)
-        return subject.run(lambda: model(converted), model).output
+        return subject.look(lambda: model(converted))
 
     return subject.once(f"output in {dtype}", make)

@@ -1,5 +1,7 @@
 """This module holds small modules that TorchScript compiles; it reads annotations as they stand in the source."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -163,3 +165,41 @@ class ListsIgnoredAttributes(WithMarkedMethods):
     def __init__(self) -> None:
         super().__init__()
         self.child = IgnoredAttributes()
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def count(self) -> int:
+        self.calls += 1
+        return self.calls
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch.jit.script is deprecated
+    torch.jit.script(Counter)
+
+
+class CountsInObject(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = Counter()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.counter.count()
+
+
+class Shift:
+    def __init__(self) -> None:
+        self.by = 1.0
+
+
+class MakesObject(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + Shift().by
+
+
+class AddsZero(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + 0) * 2

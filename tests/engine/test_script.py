@@ -17,13 +17,16 @@ from conformance.engine import script
 from conformance.engine.ledger import Ledger
 from conformance.engine.outside import recording
 from tests.engine.scripted import (
+    AddsZero,
     AssignsAttribute,
     CallsHelperOnDict,
     ChangesListOfSelf,
     ChangesOwnList,
+    CountsInObject,
     Interpolates,
     KeepsNothing,
     ListsIgnoredAttributes,
+    MakesObject,
     RefusesToCompile,
     WithBuffer,
     WithMarkedMethods,
@@ -49,11 +52,13 @@ def settings() -> tuple[object, ...]:
         torch._C._jit_can_fuse_on_cpu(),
         torch._C._jit_can_fuse_on_gpu(),
         torch._C._jit_texpr_fuser_enabled(),
+        torch._C._get_graph_executor_optimize(),
     )
 
 
 def change(*values: bool) -> None:
-    executor, profiling, fuse_cpu, fuse_gpu, texpr = values
+    executor, profiling, fuse_cpu, fuse_gpu, texpr, optimize = values
+    torch._C._set_graph_executor_optimize(optimize)
     torch._C._jit_set_profiling_executor(executor)
     torch._C._jit_set_profiling_mode(profiling)
     torch._C._jit_override_can_fuse_on_cpu(fuse_cpu)
@@ -63,7 +68,7 @@ def change(*values: bool) -> None:
 
 @pytest.mark.parametrize(
     "before",
-    [(True, True, True, True, True), (False, False, False, False, False), (True, False, True, False, True)],
+    [(True,) * 6, (False,) * 6, (True, False) * 3],
 )
 def test_what_was_set_of_the_executor_is_restored(before):
     kept = settings()
@@ -71,7 +76,7 @@ def test_what_was_set_of_the_executor_is_restored(before):
         change(*before)
         set_before = settings()
         with script.executor_for_meta():
-            assert settings() == (True, False, False, False, False)
+            assert settings() == (True, False, False, False, False, False)
         assert settings() == set_before
         with pytest.raises(ValueError, match="in the middle"), script.executor_for_meta():
             raise ValueError("in the middle")
@@ -208,6 +213,23 @@ def test_assigned_attributes_are_listed():
     assert assigned(AssignsAttribute()) == [("AssignsAttribute", "calls")]
     assert assigned(nn.Sequential(KeepsNothing(), AssignsAttribute())) == [("AssignsAttribute", "calls")]
     assert assigned(KeepsNothing()) == []
+
+
+@pytest.mark.parametrize(("make", "uses"), [(CountsInObject, True), (MakesObject, False), (WithMarkedMethods, False)])
+def test_an_object_that_outlives_the_call_is_noticed(make, uses):
+    assert script.uses_objects(script.script(make())) is uses
+
+
+def test_the_program_is_run_as_it_was_compiled():
+    """The optimiser drops `x + 0`, which differs from x for a negative zero."""
+    ledger, images = Ledger(), torch.empty(2, 4, device="meta")
+    ledger.name_leaf("input", [("images", images, None)])
+    numbers = []
+    for model in (AddsZero(), script.script(AddsZero())):
+        with script.executor_for_meta(), recording(ledger):
+            output = model(images)
+        numbers.append(ledger.result(output))
+    assert numbers[0] == numbers[1]
 
 
 # Saving and loading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import types
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
-from conformance.engine.outside import recording
+from conformance.engine.outside import looking, recording
 from conformance.engine.script import executor_for_meta
 from tests.engine.conftest import Numbering
 
@@ -383,8 +384,13 @@ def test_the_attributes_of_modules_are_watched():
             self.calls = 0
             self.cache: dict[str, list[int]] = {"kept": []}
             self.register_buffer("state", torch.zeros(1), persistent=False)
+            self.notes = types.SimpleNamespace(seen=[1])
+            self.read: list[types.SimpleNamespace] = [types.SimpleNamespace(times=0)]
 
     for change in (
+        lambda m: setattr(m.notes, "seen", [2]),
+        lambda m: m.notes.seen.append(2),
+        lambda m: setattr(m.read[0], "times", 1),
         lambda m: setattr(m, "calls", m.calls + 1),
         lambda m: m.cache.update(new=1),
         lambda m: m.cache["kept"].append(1),
@@ -402,6 +408,29 @@ def test_the_attributes_of_modules_are_watched():
         with recording(Ledger(), module) as taken:
             change(module)
         assert taken.unprovable
+
+
+def test_what_is_made_or_written_while_only_looking_is_unknown(numbering):
+    x, values = numbering.x, numbering.ledger.values
+    # Once with kernels, once with what is remembered of them.
+    for _ in range(2):
+        with looking(numbering.ledger):
+            made = x.t() @ x + torch.tensor([1.0], device="meta")
+            made.relu_()
+            numbering.y.mul_(2)
+        assert made.shape == (6, 6)
+        assert made.dtype == torch.float32
+        for tensor in (made, numbering.y):
+            assert not values.is_reproducible(numbering.ledger.value(tensor))
+    assert values.is_reproducible(numbering.ledger.value(x))
+
+
+def test_looking_gives_and_raises_what_the_operations_do(numbering):
+    with looking(numbering.ledger):
+        assert isinstance(torch.ones(3, device="meta").split(1), tuple)
+        assert torch.empty(2, 3).sum().device.type == "cpu"
+        with pytest.raises(RuntimeError, match="reduction dim"):
+            numbering.x @ numbering.x
 
 
 def test_scripted_code_is_numbered_like_eager_code(numbering):
