@@ -163,7 +163,11 @@ class Attributes:
         attributes = module.__dict__
         inside: list[Any] = []
         for value in attributes.values():
-            if type(value) not in PLAIN:
+            kind = type(value)
+            if kind in CONTAINERS:
+                if value:
+                    _flatten(inside, value, DEPTH)
+            elif kind not in PLAIN:
                 _look_into(inside, value, DEPTH)
         # `parameter.data = …` leaves the tensor what it was and gives it other memory.
         addresses = [part.untyped_storage()._cdata for part in inside if type(part) in PLAIN_TENSORS]

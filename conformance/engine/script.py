@@ -53,7 +53,6 @@ def _each_class_once() -> Iterator[None]:
     create_script_module_impl): together more than half of the time of scripting.
     """
     names = ("get_overload_annotations", "get_jit_def", "get_class_properties")
-    attributes = functools.cache(_attributes_that_matter)
     search, parse, properties = originals = [getattr(_recursive, name) for name in names]
     without_overloads: set[type] = set()
     parsed: dict[object, Any] = {}
@@ -73,16 +72,16 @@ def _each_class_once() -> Iterator[None]:
             parsed[key] = parse(function, name, self_name=self_name, is_classmethod=is_classmethod)
         return parsed[key]
 
+    of_class = functools.cache(_attributes_that_matter)
+
+    @functools.cache
+    def attributes(kind: type, *own: str) -> list[str]:
+        return sorted({*of_class(kind), *(name for name in own if not name[:1].isdigit())})
+
     def list_once(value: Any) -> list[str]:
         if not isinstance(value, torch.nn.Module) or type(value).__dir__ is not torch.nn.Module.__dir__:
             return dir(value)
-        own = (*value.__dict__, *value._parameters, *value._modules, *value._buffers)
-        return sorted(
-            {
-                *attributes(type(value)),  # type: ignore[arg-type]  # classes are hashable
-                *(name for name in own if not name[:1].isdigit()),
-            }
-        )
+        return attributes(type(value), *value.__dict__, *value._parameters, *value._modules, *value._buffers)  # type: ignore[arg-type]  # classes are hashable
 
     for name, spared in zip(names, (search_once, parse_once, functools.cache(properties)), strict=True):
         setattr(_recursive, name, spared)
