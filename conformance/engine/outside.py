@@ -97,7 +97,7 @@ def _with_tensors(index: Any) -> Any:
 
 CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
 PLAIN = frozenset({int, float, str, bool, type(None)})
-STATELESS = PLAIN | {types.FunctionType, types.BuiltinFunctionType, type, *PLAIN_TENSORS}
+STATELESS = PLAIN | {types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type, *PLAIN_TENSORS}
 """Classes whose own attributes are not looked at."""
 
 

@@ -13,6 +13,9 @@ from conformance.engine.values import Values
 Look = tuple[object, ...]
 """What `conformance.engine.operands.geometry` gives: sizes, strides, offset, dtype, conj and neg bit."""
 
+FLOATING = frozenset({"torch.float64", "torch.float32", "torch.float16", "torch.bfloat16"})
+"""Dtypes in which negating, doubling and halving are exact."""
+
 SCALAR_OVERLOADS = {f"aten.{name}.Scalar": f"aten.{name}.Tensor" for name in ("add", "sub", "mul", "div")} | {
     "aten.div.Scalar_mode": "aten.div.Tensor_mode"
 }
@@ -123,5 +126,26 @@ def doubled_and_halved(values: Values, label: str, arguments: Sequence[object], 
     # The sum must be looked at as it was made, and must not have changed the dtype of x.
     if alpha != 1 or looks != (node.payload,) or source.label != "tensor" or source.payload[3] != node.payload[3]:
         return None
-    floating = ("torch.float64", "torch.float32", "torch.float16", "torch.bfloat16")
-    return added.children[0] if node.payload[3] in floating else None
+    return added.children[0] if node.payload[3] in FLOATING else None
+
+
+def taken_from_a_number(values: Values, label: str, arguments: Sequence[object], operands: Sequence[int]) -> int | None:
+    """The number of x where `(-x) + number` is computed, else None: it is `number - x`, which is `aten.rsub.Scalar`.
+
+    TorchScript compiles the subtraction of a tensor from a number so (torch/csrc/jit/frontend/builtin_functions.cpp).
+    Negating is exact, and IEEE 754 defines a - b as a + (-b), zeros and infinities included (of a NaN, that it is one).
+    `arguments` are encoded.
+    """
+    if label not in ("aten.add.Tensor", "aten.add.Scalar") or len(operands) != 1:
+        return None
+    _, number, alpha = arguments
+    is_real = type(number) is int or (isinstance(number, tuple) and number[0] == "float")
+    node = values.node(operands[0])
+    if not is_real or alpha != 1 or node.label != "tensor":
+        return None
+    result = values.node(node.children[0])
+    negated = values.node(result.children[0]) if result.label == "result" else None
+    # The negative must be looked at as it was made.
+    if negated is None or negated.label != "aten.neg.default" or negated.payload[1] != (node.payload,):
+        return None
+    return negated.children[0] if node.payload[3] in FLOATING else None

@@ -172,38 +172,51 @@ def assigned_attributes(module: torch.jit.ScriptModule) -> list[tuple[torch.jit.
 
 
 def changes_containers(module: torch.jit.ScriptModule) -> bool:
-    """Whether compiled code writes to a list or dict that the same function did not make: a cache, perhaps.
+    """Whether compiled code writes to a list or dict that it did not make itself: a cache, perhaps.
 
-    Looks into every method of the module and of all below it, and into every function that was compiled with them
-    (since `forget_everything`), called or not.
+    Looks into every function that the module's own methods call, wherever it was compiled.
     """
-    nodes = [
-        node for function in _functions() for kind in CONTAINER_WRITES for node in function.graph.findAllNodes(kind)
-    ]
-    nodes += [node for _, node in _nodes(module, CONTAINER_WRITES)]
-    return any(next(iter(node.inputs())).node().kind() not in MADE_HERE for node in nodes)
+    graphs = _inlined(module)  # nodes live as long as their graph does
+    nodes = [node for graph in graphs for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind)]
+    written = [next(iter(node.inputs())) for node in nodes]
+    return any(one.type().kind() != "TensorType" and one.node().kind() not in MADE_HERE for one in written)
 
 
 def uses_objects(module: torch.jit.ScriptModule) -> bool:
-    """Whether compiled code has to do with an object that is no module and that the same function did not make.
+    """Whether compiled code has to do with what no watch looks at.
 
-    What such an object keeps is not watched. Methods are functions that did not make the object that they are called
-    on: a class that assigns to its attributes counts, wherever its objects are made.
+    It assigns to an object that is no module and that it did not make, or it calls what cannot be looked into.
     """
     modules = {part._c._type().str() for part in module.modules() if isinstance(part, torch.jit.ScriptModule)}
-    kinds = ("prim::SetAttr", "prim::CallMethod")
-    nodes = [node for _, node in _nodes(module, kinds)]
-    for function in _functions():
-        if function.name != "__init__":
-            nodes += [node for kind in kinds for node in function.graph.findAllNodes(kind)]
-    objects = [next(iter(node.inputs())) for node in nodes]
+    graphs = _inlined(module)
+    if any(graph.findAllNodes(kind) for graph in graphs for kind in CALLS):
+        return True
+    objects = [next(iter(node.inputs())) for graph in graphs for node in graph.findAllNodes("prim::SetAttr")]
     return any(one.type().str() not in modules and one.node().kind() != "prim::CreateObject" for one in objects)
 
 
-def _functions() -> list[Any]:
-    """Every function and method that was compiled since `forget_everything`."""
-    unit: Any = _state._python_cu  # torch's stub is wrong about get_functions
-    return list(unit.get_functions())
+CALLS = ("prim::CallMethod", "prim::CallFunction")
+
+
+def _inlined(module: torch.jit.ScriptModule) -> list[Any]:
+    """The graphs of the module's own methods with what they call in place of the calls, as it was compiled.
+
+    torch's pass goes one level deep as long as nothing is optimised; calls that it leaves cannot be looked into.
+    """
+    graphs = []
+    with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # torch lists it not
+        for name in module._c._method_names():
+            graph = module._c._get_method(name).graph.copy()
+            for _ in range(DEEPEST_CALL):
+                if not any(graph.findAllNodes(kind) for kind in CALLS):
+                    break
+                torch._C._jit_pass_inline(graph)
+            graphs.append(graph)
+    return graphs
+
+
+DEEPEST_CALL = 50
+"""Calls within calls that are followed."""
 
 
 def restores_itself(module: torch.jit.ScriptModule) -> bool:
@@ -218,7 +231,7 @@ def restores_itself(module: torch.jit.ScriptModule) -> bool:
 CONTAINER_WRITES = tuple(
     f"aten::{name}"
     for name in ("_set_item", "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse",
-    "setdefault", "sort", "update", "Delete")
+    "setdefault", "sort", "update", "Delete", "add_", "mul_")
 )  # fmt: skip
 MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list", "aten::dict", "aten::copy"})
 

@@ -28,7 +28,15 @@ from conformance.engine.operands import (
     must_be_modelled,
 )
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
-from conformance.engine.rewrites import COPIES, FACTORIES, Look, canonical, copied, doubled_and_halved
+from conformance.engine.rewrites import (
+    COPIES,
+    FACTORIES,
+    Look,
+    canonical,
+    copied,
+    doubled_and_halved,
+    taken_from_a_number,
+)
 from conformance.engine.shapes import IN_PLACE, Plan
 
 
@@ -332,10 +340,15 @@ class _Call:
             for position in range(len(self.payload))
             if not (self.known.is_out and position in self.known.written)
         ]
+        values, children = self.ledger.values, tuple(self.children)
         names = [self.known.arguments[position][0] for position in taken]
-        label, payload = canonical(label, names, [self.payload[position] for position in taken], looks)
+        arguments = [self.payload[position] for position in taken]
+        subtracted = taken_from_a_number(values, label, arguments, children)
+        if subtracted is not None:
+            label, names, children = "aten.rsub.Scalar", ["self", "other", "alpha"], (subtracted,)
+        label, payload = canonical(label, names, arguments, looks)
         # `zeros_like(x)` does not read x, only its geometry.
-        return self.ledger.values.intern(label, payload, () if label in FACTORIES else tuple(self.children))
+        return values.intern(label, payload, () if label in FACTORIES else children)
 
 
 def _is_view_on_meta(output: torch.Tensor, args: Sequence[Any]) -> bool:

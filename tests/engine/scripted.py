@@ -179,6 +179,7 @@ class Counter:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch.jit.script is deprecated
     torch.jit.script(Counter)
+    count_compiled_before = torch.jit.script(count)
 
 
 class CountsInObject(nn.Module):
@@ -203,3 +204,8 @@ class MakesObject(nn.Module):
 class AddsZero(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x + 0) * 2
+
+
+class CallsHelperCompiledBefore(CallsHelperOnDict):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * count_compiled_before(self.calls)

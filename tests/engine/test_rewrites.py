@@ -400,6 +400,56 @@ def test_the_rule_asks_for_one_operand_and_a_listed_operation():
     assert doubled_and_halved(values, "aten.div.Tensor", [None, None], [leaf, leaf]) is None
 
 
+# Subtraction from a number
+
+
+@pytest.mark.parametrize("number", [0, 1, -3, 0.0, -0.0, 0.1, INF, -INF, NAN, 1e300], ids=str)
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_a_number_less_x_is_minus_x_and_the_number(dtype, number):
+    x = specimens(dtype)
+    for negated in (torch.ops.aten.add.Tensor(x.neg(), number), torch.ops.aten.add.Scalar(x.neg(), number)):
+        assert same_numbers(torch.ops.aten.rsub.Scalar(x, number), negated)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x, y: x.neg() + 1.5, lambda x, y: torch.ops.aten.add.Scalar(x.neg(), 1.5), lambda x, y: x.neg().add_(1.5)],
+)
+def test_adding_a_number_to_minus_x_is_subtracting_x(numbering, function):
+    assert numbering.equal(function, lambda x, y: 1.5 - x)
+    assert numbering.equal(lambda x, y: function(x.t(), y), lambda x, y: 1.5 - x.t())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: x.neg() + 2.5,
+        lambda x, y: y.neg() + 1.5,
+        lambda x, y: x + 1.5,
+        lambda x, y: x.abs() + 1.5,
+        lambda x, y: x.neg() - 1.5,
+        lambda x, y: x.neg() * 1.5,
+        lambda x, y: x.neg() + y,
+        lambda x, y: x.neg() + torch.tensor(1.5, dtype=torch.float64),
+        lambda x, y: torch.add(x.neg(), 1.5, alpha=2),
+        lambda x, y: x.neg().relu_() + 1.5,
+        lambda x, y: x.neg().reshape(6, 4).t() + 1.5,
+        lambda x, y: x.neg()[:2] + 1.5,
+        lambda x, y: x.neg() + 1.5j,
+        lambda x, y: x.neg() + True,
+    ],
+)
+def test_what_only_looks_like_subtracting_from_a_number_is_something_else(numbering, function):
+    assert not numbering.equal(function, lambda x, y: 1.5 - x)
+    assert numbering.equal(function, function)
+
+
+def test_whole_numbers_are_not_subtracted_by_this_rule():
+    numbering = Numbering()
+    x = numbering.leaf("z", 4, dtype=torch.uint8)
+    assert numbering(lambda: x.neg() + 1) != numbering(lambda: 1 - x)
+
+
 # All of them
 
 
@@ -426,8 +476,10 @@ def test_no_rule_is_untested():
         "PLACING",
         "SCALAR_OVERLOADS",
         "canonical",
+        "FLOATING",
         "copied",
         "doubled_and_halved",
+        "taken_from_a_number",
     }
 
 

@@ -19,6 +19,7 @@ from conformance.engine.outside import recording
 from tests.engine.scripted import (
     AddsZero,
     AssignsAttribute,
+    CallsHelperCompiledBefore,
     CallsHelperOnDict,
     ChangesListOfSelf,
     ChangesOwnList,
@@ -197,6 +198,19 @@ def test_a_container_of_the_call_itself_is_no_state(make):
 
 def test_a_container_that_a_helper_writes_to_is_noticed():
     assert script.changes_containers(script.script(CallsHelperOnDict()))
+
+
+def test_a_helper_that_was_compiled_for_an_earlier_model_is_looked_into():
+    script.forget_everything()
+    assert script.changes_containers(script.script(CallsHelperCompiledBefore()))
+
+
+def test_what_others_compiled_does_not_matter():
+    script.script(WritesToDict())
+    script.script(CountsInObject())
+    module = script.script(KeepsNothing())
+    assert not script.changes_containers(module)
+    assert not script.uses_objects(module)
 
 
 def test_a_helper_really_keeps_what_it_writes():
