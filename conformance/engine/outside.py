@@ -11,7 +11,7 @@ import random
 import threading
 import types
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,34 +95,43 @@ def _with_tensors(index: Any) -> Any:
     return index
 
 
-CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set, frozenset})
+CONTAINERS = frozenset({dict, Counter, OrderedDict, defaultdict, list, deque, tuple, set, frozenset})
 PLAIN = frozenset({int, float, str, bool, type(None)})
 STATELESS = PLAIN | {types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type, *PLAIN_TENSORS}
 """Classes whose own attributes are not looked at."""
 
 
-def _flatten(found: list[Any], container: Any, depth: int) -> None:
-    """Append what a container contains, at any depth; holding it keeps its identity from being used again."""
+def _flatten(found: list[Any], container: Any, depth: int, seen: set[tuple[int, int]]) -> None:
+    """Append what a container contains, `depth` levels deep; holding it keeps its identity from being used again.
+
+    `seen` are the containers that were looked into, by identity and depth: shared ones would multiply.
+    """
+    if (id(container), depth) in seen:
+        return
+    seen.add((id(container), depth))
     if isinstance(container, dict):
         found.extend(container)
         container = container.values()
     for item in container:
         found.append(item)
-        if depth:
-            _look_into(found, item, depth - 1)
+        if depth and type(item) not in PLAIN:
+            _look_into(found, item, depth - 1, seen)
     found.append(END)
 
 
-def _look_into(found: list[Any], value: Any, depth: int) -> None:
+def _look_into(found: list[Any], value: Any, depth: int, seen: set[tuple[int, int]]) -> None:
     """Append what a container contains or an object has as attributes."""
     kind = type(value)
     if kind in CONTAINERS:
         if value:
-            _flatten(found, value, depth)
-    elif kind not in STATELESS and not isinstance(value, torch.nn.Module):
-        state = getattr(value, "__dict__", None)
+            _flatten(found, value, depth, seen)
+    elif kind not in STATELESS and not issubclass(kind, torch.nn.Module):
+        try:
+            state = value.__dict__
+        except Exception:  # noqa: BLE001  # an object may raise whatever it likes: it is not looked into
+            return
         if type(state) is dict and state:
-            _flatten(found, state, depth)
+            _flatten(found, state, depth, seen)
 
 
 END = "end of a container"
@@ -132,7 +141,8 @@ def _are_same(left: list[Any], right: list[Any]) -> bool:
     if len(left) != len(right):
         return False
     return all(map(operator.is_, left, right)) or all(
-        a is b or (type(a) is type(b) and type(a) in PLAIN and a == b) for a, b in zip(left, right, strict=True)
+        a is b or (type(a) is type(b) and type(a) in PLAIN and repr(a) == repr(b))
+        for a, b in zip(left, right, strict=True)
     )
 
 
@@ -162,13 +172,10 @@ class Attributes:
     def _of(module: torch.nn.Module) -> tuple[list[str], list[Any], list[Any]]:
         attributes = module.__dict__
         inside: list[Any] = []
+        seen: set[tuple[int, int]] = set()
         for value in attributes.values():
-            kind = type(value)
-            if kind in CONTAINERS:
-                if value:
-                    _flatten(inside, value, DEPTH)
-            elif kind not in PLAIN:
-                _look_into(inside, value, DEPTH)
+            if type(value) not in PLAIN:
+                _look_into(inside, value, DEPTH, seen)
         # `parameter.data = …` leaves the tensor what it was and gives it other memory.
         addresses = [part.untyped_storage()._cdata for part in inside if type(part) in PLAIN_TENSORS]
         return list(attributes), list(attributes.values()), [*inside, *addresses]

@@ -98,9 +98,9 @@ def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool:
     images = subject.images.to(torch.float64)
     subject.ledger.name_leaf("input", [("images as float64", images, None)])
     modes = {part: part.training for part in model.modules()}
-    as_it_stands = subject.run(lambda: model(images), model)
+    as_it_stands = subject.run(lambda: model(images.detach()), model)
     model.eval()
-    in_eval = subject.run(lambda: model(images), model)
+    in_eval = subject.run(lambda: model(images.detach()), model)
     for part, mode in modes.items():
         part.training = mode
     # The weights of a float64 model are unknown, and the same in both passes; what is random differs.

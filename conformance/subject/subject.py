@@ -176,8 +176,12 @@ class Subject:
 
     @property
     def images(self) -> torch.Tensor:
-        """The input of every pass: float32, (BATCH, *input_size), on the meta device."""
-        return self.once("images", self._make_images)
+        """The input of every pass: float32, (BATCH, *input_size), on the meta device.
+
+        Each time another tensor with the same memory: what a model does to the one it is given (`transpose_`, `.data`)
+        must not reach the next pass.
+        """
+        return self.once("images", self._make_images).detach()
 
     def _make_images(self) -> torch.Tensor:
         images = torch.empty((BATCH, *self.input_size), device="meta")
@@ -213,12 +217,14 @@ class Subject:
 
     def _run_head(self, **arguments: bool) -> Pass:
         model, features = self.headed, self.features
+        is_untouched = features.number is None or self.ledger.result(features.output) == features.number
+        written = () if is_untouched else ("an earlier call of forward_head wrote to the features",)
         taken = self.run(
             lambda: model.forward_head(features.output, **arguments),  # type: ignore[operator]  # timm's models have it
             model,
             writable=tensors_of(features.output),
         )
-        return replace(taken, unprovable=(*features.unprovable, *taken.unprovable))
+        return replace(taken, unprovable=(*features.unprovable, *written, *taken.unprovable))
 
     @property
     def forward(self) -> Pass:

@@ -800,3 +800,97 @@ class reset_swaps_a_partial(Conv):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         super().reset_classifier(num_classes, global_pool)
         self.pool = partial_pool()
+
+
+# What one pass leaves for the next
+
+
+@breaks("head_composes")
+class pre_logits_double_the_features_for_the_logits(Conv):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        if pre_logits:
+            pooled = super().forward_head(x, pre_logits=True)
+            x.mul_(2)
+            return pooled
+        return super().forward_head(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward_head(self.forward_features(x).mul_(2))
+
+
+@breaks("head_composes")
+class features_transpose_the_images_in_place(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x.transpose_(2, 3)
+        return self.act(self.norm(self.conv(x)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.act(self.norm(self.conv(x))))
+
+
+class FewCalls(Conv):
+    """`forward` does not call `forward_features`, which counts its calls and changes after the third."""
+
+    def count(self) -> int:
+        raise NotImplementedError
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        return x * 2 if self.count() > 3 else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.act(self.norm(self.conv(x))))
+
+
+@breaks("head_composes")
+class features_count_in_a_counter(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls: collections.Counter[str] = collections.Counter()
+
+    def count(self) -> int:
+        self.calls["features"] += 1
+        return self.calls["features"]
+
+
+@breaks("head_composes")
+class features_count_in_a_namespace(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = types.SimpleNamespace(features=0)
+
+    def count(self) -> int:
+        self.calls.features += 1
+        return self.calls.features
+
+
+@breaks("head_composes")
+class features_count_in_a_listed_module(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.parts = [nn.Identity()]
+        self.parts[0].calls = 0
+
+    def count(self) -> int:
+        self.parts[0].calls += 1
+        return self.parts[0].calls
+
+
+def count_calls(calls: dict[str, int]) -> int:
+    calls["n"] = calls.get("n", 0) + 1
+    return calls["n"]
+
+
+@breaks("script_matches")
+class scripted_code_changes_after_three_calls(Conv):
+    calls: dict[str, int]
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = {"n": 0}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_head(self.forward_features(x))
+        if torch.jit.is_scripting() and count_calls(self.calls) > 3:
+            return x * 2
+        return x
