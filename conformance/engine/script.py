@@ -160,8 +160,10 @@ def _tensor_attributes(module: torch.jit.ScriptModule) -> Iterator[tuple[str, to
 
 
 def assigned_attributes(module: torch.jit.ScriptModule) -> list[tuple[torch.jit.ScriptModule, str]]:
-    """(submodule, attribute) of everything that compiled methods assign to: a program's own state."""
-    kinds = {(part._c._type().str(), node.s("name")) for part, node in _nodes(module, ("prim::SetAttr",))}
+    """(submodule, attribute) of everything that compiled code assigns to, hooks included: a program's own state."""
+    graphs = _inlined(module)
+    nodes = [node for graph in graphs for node in graph.findAllNodes("prim::SetAttr")]
+    kinds = {(next(iter(node.inputs())).type().str(), node.s("name")) for node in nodes}
     return [
         (part, attribute)
         for part in module.modules()
@@ -234,24 +236,6 @@ CONTAINER_WRITES = tuple(
     "setdefault", "sort", "update", "Delete", "add_", "mul_")
 )  # fmt: skip
 MADE_HERE = frozenset({"prim::ListConstruct", "prim::DictConstruct", "aten::list", "aten::dict", "aten::copy"})
-
-
-def _nodes(module: torch.jit.ScriptModule, kinds: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
-    """(submodule, node) of every node of these kinds in the methods of the module and all below it."""
-    seen: set[str] = set()
-    for part in module.modules():
-        if not isinstance(part, torch.jit.ScriptModule):
-            continue
-        # Submodules of one compiled type share its methods.
-        kind = part._c._type().str()
-        if kind in seen:
-            continue
-        seen.add(kind)
-        for method in part._c._method_names():
-            graph = part._c._get_method(method).graph
-            for name in kinds:
-                for node in graph.findAllNodes(name):
-                    yield part, node
 
 
 @contextmanager

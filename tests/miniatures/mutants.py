@@ -894,3 +894,54 @@ class scripted_code_changes_after_three_calls(Conv):
         if torch.jit.is_scripting() and count_calls(self.calls) > 3:
             return x * 2
         return x
+
+
+class Counting(nn.Module):
+    count: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@breaks("script_matches")
+class scripted_code_counts_in_its_child(Conv):
+    count: int
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.count = 0
+        self.child = Counting()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.child(self.forward_head(self.forward_features(x)))
+        if torch.jit.is_scripting():
+            self.child.count = self.child.count + 1
+            return x * 2 if self.child.count > 3 else x
+        return x
+
+
+class Hooked(Counting):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_forward_hook(doubles_later)
+
+
+def doubles_later(self: Hooked, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    if torch.jit.is_scripting():
+        self.count += 1
+        return output * 2 if self.count > 1 else output
+    return output
+
+
+@breaks("script_matches")
+class scripted_hook_counts(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.last = Hooked()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.forward_head(self.forward_features(x)))
