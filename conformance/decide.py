@@ -15,10 +15,10 @@ import msgspec
 from conformance.claims import CLAIMS
 from conformance.claims.claim import not_applicable, undecided, violated
 from conformance.record import Cell, Record, Verdict
-from conformance.subject import Pass, Shapes, Subject
+from conformance.subject import Pass, Shapes, Subject, leave_out_threads
 from conformance.subject.subject import BATCH
 
-__all__ = ["Examination", "Shapes", "cell_of", "decide", "normalised"]
+__all__ = ["Examination", "Shapes", "cell_of", "decide", "leave_out_threads", "normalised"]
 
 LONGEST_REASON = 400
 """Characters of a reason; compilers write pages."""

@@ -60,11 +60,12 @@ def reset_keeps_placement(subject: Subject) -> Cell:
     if placed.misplaced:
         name, where = placed.misplaced[0]
         return violated(f"reset_classifier makes {name} as {where} in a model that is float64 on its own device")
-    if placed.training:
-        return violated(
-            f"reset_classifier leaves {placed.training[0]} in training mode, and the model computes otherwise"
-        )
-    return holds(Evidence.OBSERVED)
+    if placed.is_same_in_eval_mode:
+        return holds(Evidence.OBSERVED)
+    left = f"reset_classifier leaves {placed.training[0]} in training mode"
+    if placed.is_same_in_eval_mode is None:
+        return undecided(f"{left}, and no proof that it matters or does not")
+    return violated(f"{left}, and the model computes otherwise")
 
 
 @claim(group="classifier", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))

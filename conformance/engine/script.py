@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 import io
+import sys
 import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,9 +27,46 @@ def script(model: torch.nn.Module) -> torch.jit.ScriptModule:
     Raises:
         Exception: whatever the compiler raises; `forget_everything` before the next model.
     """
-    with warnings.catch_warnings(), _each_class_once(), _overloads_kept():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        try:
+            return _compiled(model)
+        except Exception:
+            if not _renew_interfaces():
+                raise
+        return _compiled(model)
+
+
+def _compiled(model: torch.nn.Module) -> torch.jit.ScriptModule:
+    with _each_class_once(), _overloads_kept():
         return torch.jit.script(model)
+
+
+def _renew_interfaces() -> bool:
+    """Compile interfaces that the unit of now lacks, and say whether there were any.
+
+    `@torch.jit.interface` compiles a class when its file is imported, into the unit of then: see `forget_everything`.
+    """
+    missing = [
+        kind
+        for kind in _classes_below(object)
+        if "__torch_script_interface__" in vars(kind)
+        and _state._python_cu.get_interface(vars(kind)["__torch_script_interface__"]) is None
+    ]
+    for kind in missing:
+        names = {**vars(sys.modules[kind.__module__]), "_renewed": kind, "_interface": torch.jit.interface}
+        exec("_interface(_renewed)", names)  # noqa: S102  # torch reads what annotations mean from the caller's names
+    return bool(missing)
+
+
+def _classes_below(kind: type) -> set[type]:
+    found: set[type] = set()
+    pending = [kind]
+    while pending:
+        new: set[type] = set(type.__subclasses__(pending.pop())) - found
+        found |= new
+        pending.extend(new)
+    return found
 
 
 @contextmanager
@@ -159,42 +199,52 @@ def _tensor_attributes(module: torch.jit.ScriptModule) -> Iterator[tuple[str, to
     yield from module.named_buffers(remove_duplicate=False)
 
 
-def assigned_attributes(module: torch.jit.ScriptModule) -> list[tuple[torch.jit.ScriptModule, str]]:
-    """(submodule, attribute) of everything that compiled code assigns to, hooks included: a program's own state."""
-    graphs = _inlined(module)
-    nodes = [node for graph in graphs for node in graph.findAllNodes("prim::SetAttr")]
-    kinds = {(next(iter(node.inputs())).type().str(), node.s("name")) for node in nodes}
-    return [
-        (part, attribute)
-        for part in module.modules()
-        if isinstance(part, torch.jit.ScriptModule)
-        for kind, attribute in sorted(kinds)
-        if part._c._type().str() == kind
-    ]
+@dataclass(frozen=True)
+class Effects:
+    """What compiled code does besides computing its result."""
+
+    keeps: bool
+    """It assigns to an attribute of a module, or writes to a list or dict that it did not make itself."""
+    uses_objects: bool
+    """It assigns to an object that is no module and that it did not make, or it calls what cannot be looked into."""
+    calls_python: bool
+    """It calls back into Python, if it comes to that (`torch.jit.ignore`)."""
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a call may leave something for the next."""
+        return self.keeps or self.calls_python
 
 
-def changes_containers(module: torch.jit.ScriptModule) -> bool:
-    """Whether compiled code writes to a list or dict that it did not make itself: a cache, perhaps.
-
-    Looks into every function that the module's own methods call, wherever it was compiled.
-    """
+def effects_of(module: torch.jit.ScriptModule) -> Effects:
+    """What the module's own methods do, hooks and whatever they call included, wherever that was compiled."""
     graphs = _inlined(module)  # nodes live as long as their graph does
-    nodes = [node for graph in graphs for kind in CONTAINER_WRITES for node in graph.findAllNodes(kind)]
-    written = [next(iter(node.inputs())) for node in nodes]
-    return any(one.type().kind() != "TensorType" and one.node().kind() not in MADE_HERE for one in written)
 
+    def nodes(*kinds: str) -> list[Any]:
+        return [node for graph in graphs for kind in kinds for node in graph.findAllNodes(kind)]
 
-def uses_objects(module: torch.jit.ScriptModule) -> bool:
-    """Whether compiled code has to do with what no watch looks at.
-
-    It assigns to an object that is no module and that it did not make, or it calls what cannot be looked into.
-    """
     modules = {part._c._type().str() for part in module.modules() if isinstance(part, torch.jit.ScriptModule)}
-    graphs = _inlined(module)
-    if any(graph.findAllNodes(kind) for graph in graphs for kind in CALLS):
-        return True
-    objects = [next(iter(node.inputs())) for graph in graphs for node in graph.findAllNodes("prim::SetAttr")]
-    return any(one.type().str() not in modules and one.node().kind() != "prim::CreateObject" for one in objects)
+    assigned = [next(iter(node.inputs())) for node in nodes("prim::SetAttr")]
+    containers = [next(iter(node.inputs())) for node in nodes(*CONTAINER_WRITES)]
+    objects = [one for one in assigned if one.type().str() not in modules]
+    return Effects(
+        keeps=len(objects) < len(assigned)
+        or any(one.type().kind() != "TensorType" and one.node().kind() not in MADE_HERE for one in containers),
+        uses_objects=bool(nodes(*CALLS)) or any(one.node().kind() != "prim::CreateObject" for one in objects),
+        calls_python=bool(nodes("prim::PythonOp")),
+    )
+
+
+def attributes_of(module: torch.jit.ScriptModule, compiled_from: torch.jit.ScriptModule) -> list[Any]:
+    """The values of all attributes of the module: `compiled_from`, or what was loaded after that was saved."""
+    parts = dict(module.named_modules())
+    values = [
+        parts[name]._c.getattr(attribute) if parts[name]._c.hasattr(attribute) else None
+        for name, part in compiled_from.named_modules()
+        if name in parts and isinstance(part, torch.jit.ScriptModule)
+        for attribute in sorted(part._concrete_type.get_attributes())
+    ]
+    return [str(value) if isinstance(value, enum.Enum) else value for value in values]
 
 
 CALLS = ("prim::CallMethod", "prim::CallFunction")

@@ -204,8 +204,10 @@ class _Call:
         seen = look(tensor)
         self.looks.append((tensor.is_meta, seen))
         if not tensor.is_meta:
-            # A kernel may take a number from the CPU and still give what its geometries say; anything else runs.
-            self.unmodelled = self.unmodelled or tensor.dim() > 0 or bool(self.known.written)
+            # A kernel may take a number from the CPU and still give what its geometries say. Anything else runs, masks
+            # and counts included: they may say how much there is of the result.
+            is_number = tensor.dim() == 0 and tensor.dtype.is_floating_point
+            self.unmodelled = self.unmodelled or not is_number or bool(self.known.written)
         return seen
 
     def has_known_shape(self) -> bool:

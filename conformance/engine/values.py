@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -57,10 +57,15 @@ class Values:
         """Whether the computation is a function of named leaves and constants alone: nothing fresh is in it."""
         return bool(self._reproducible[number])
 
-    def reached_from(self, numbers: Iterable[int], without: Collection[int] = ()) -> Iterator[Node]:
+    def reached_from(
+        self,
+        numbers: Iterable[int],
+        without: Collection[int] = (),
+        goes_on: Callable[[Node], bool] = lambda _: True,
+    ) -> Iterator[Node]:
         """Every node that the computations depend on, themselves included, each once, in no particular order.
 
-        Goes no further at the numbers in `without`.
+        Leaves out the numbers in `without` and nodes of which `goes_on` is false, with what is reached by them alone.
         """
         seen: set[int] = set(without)
         pending = list(numbers)
@@ -70,8 +75,9 @@ class Values:
                 continue
             seen.add(number)
             node = self._nodes[number]
-            pending.extend(node.children)
-            yield node
+            if goes_on(node):
+                pending.extend(node.children)
+                yield node
 
     def why_fresh(self, number: int) -> str | None:
         """Why the computation is not reproducible, or None where it is."""

@@ -12,6 +12,7 @@ import gc
 import os
 import resource
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ import psutil
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import undecided
-from conformance.decide import Examination, Shapes, cell_of
+from conformance.decide import Examination, Shapes, cell_of, leave_out_threads
 from conformance.record import Cell, Record, Verdict, printable
 from conformance.run import blackbox
 from conformance.run.crashes import GAVE_UP, Entry, Reader
@@ -37,6 +38,19 @@ class Post:
 
     directory: Path
     worker: str
+
+
+def receivers() -> set[int]:
+    """Threads that bring this worker its work: they wait for xdist's controller, and none serves a model."""
+
+    def is_receiver(frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code.co_name == "_thread_receiver" and frame.f_globals.get("__name__") == "execnet.gateway_base":
+                return True
+            frame = frame.f_back
+        return False
+
+    return {thread for thread, frame in sys._current_frames().items() if is_receiver(frame)}
 
 
 class Examiner:
@@ -59,9 +73,7 @@ class Examiner:
 
     def _settle_in(self) -> None:
         """What is done to a process that is a worker's own, and not to one that runs other people's tests."""
-        import torch
-
-        torch.set_num_threads(1)
+        leave_out_threads(receivers())
         if not faulthandler.is_enabled():
             faulthandler.enable(file=self._trace, all_threads=True)
         # What is alive now stays alive: hundreds of thousands of objects that no later collection looks at again.

@@ -1,8 +1,9 @@
 """This package is the subject: one timm model, what it builds and traces, each once. Only it knows timm."""
 
 from conformance.engine.shapes import Shapes
+from conformance.engine.threads import leave_out_threads
 from conformance.subject.names import names
 from conformance.subject.passes import Pass
 from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
 
-__all__ = ["CLASSES", "OTHER_CLASSES", "Pass", "Shapes", "Subject", "names"]
+__all__ = ["CLASSES", "OTHER_CLASSES", "Pass", "Shapes", "Subject", "leave_out_threads", "names"]

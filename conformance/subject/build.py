@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import digest_of_bytes
-from conformance.engine.outside import parts_of
+from conformance.engine.state import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
 
 BULK_FACTORIES = frozenset(
@@ -115,8 +115,9 @@ def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = 
     With `dtype` its floating tensors are of that dtype, as after `.to(dtype)`, and hold something unknown.
 
     Returns:
-        None where a copy might share something with the model: tensors outside parameters and buffers, functions
-        that close over something, objects of unknown classes. Build such a model anew.
+        None where a copy might share something with the model or lack something: tensors outside parameters and
+        buffers, or with attributes of their own, functions that close over something, objects of unknown classes.
+        Build such a model anew.
     """
     storages: dict[int, torch.UntypedStorage] = {}
     copies: dict[int, Any] = {}
@@ -125,7 +126,7 @@ def copy_of(model: torch.nn.Module, ledger: Ledger, dtype: torch.dtype | None = 
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is None or id(tensor) in copies:
                 continue
-            if tensor.device.type != "meta" or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+            if tensor.device.type != "meta" or type(tensor) not in (torch.Tensor, torch.nn.Parameter) or vars(tensor):
                 return None
             copies[id(tensor)] = _copy_of_tensor(tensor, storages, ledger, dtype)
     try:

@@ -9,6 +9,7 @@ import dataclasses
 import enum
 import functools
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -39,12 +40,20 @@ def copy_of_modules(modules: Sequence[torch.nn.Module], copies: dict[int, Any]) 
     for module in modules:
         if _copies_itself(type(module)):
             raise Uncopyable(f"{type(module).__name__} says itself how it is copied")
+        if any(map(_is_of_others, weakref.getweakrefs(module))):
+            raise Uncopyable(f"somebody knows the {type(module).__name__} by a weak reference")
         copies[id(module)] = _new(type(module))
     for module in modules:
         made = vars(copies[id(module)])
         for name, value in vars(module).items():
             made[name] = _copy(value, copies, DEPTH)
     return copies[id(modules[0])]  # type: ignore[no-any-return]  # a module, as the first of them is
+
+
+def _is_of_others(reference: Any) -> bool:
+    """Whether a weak reference is not one of torch's own: Dynamo counts modules by such, once it was loaded."""
+    callback = getattr(reference, "__callback__", None)
+    return not str(getattr(callback, "__module__", None)).startswith("torch.")
 
 
 def _new(kind: type) -> Any:
@@ -74,26 +83,26 @@ def _copy(value: Any, copies: dict[int, Any], depth: int) -> Any:
     known = copies.get(id(value))
     if known is not None:
         return known
-    if kind in (dict, OrderedDict, list, set, frozenset, tuple, torch.Size) or isinstance(value, tuple):
+    if kind in (dict, OrderedDict, list, set, frozenset, tuple, torch.Size) or issubclass(kind, tuple):
         return _copy_of_container(value, copies, depth)
-    if isinstance(value, types.FunctionType):
+    if kind is types.FunctionType:
         # A function is not copied: whatever it holds would be the original's.
         if value.__closure__ or vars(value):
             raise Uncopyable(f"the function {value.__name__} holds something")
         _copy((value.__defaults__, value.__kwdefaults__), {}, depth)
         return value
-    if isinstance(value, types.BuiltinFunctionType):
+    if kind is types.BuiltinFunctionType:
         if not isinstance(value.__self__, types.ModuleType | type | None):
             raise Uncopyable(f"the method {value.__name__} of an object")
         return value
-    if isinstance(value, type | enum.Enum):
+    if issubclass(kind, type | enum.Enum):
         return value
     if depth and kind is functools.partial and not vars(value):
         function, arguments, keywords = (
             _copy(part, copies, depth - 1) for part in (value.func, value.args, value.keywords)
         )
         return functools.partial(function, *arguments, **keywords)
-    if depth and dataclasses.is_dataclass(value) and not _copies_itself(kind):
+    if depth and dataclasses.is_dataclass(kind) and not _copies_itself(kind):
         made = copies[id(value)] = _new(kind)
         vars(made).update({name: _copy(item, copies, depth - 1) for name, item in vars(value).items()})
         return made
@@ -108,6 +117,8 @@ def _copy_of_container(value: Any, copies: dict[int, Any], depth: int) -> Any:
         raise Uncopyable("containers within containers")
     made: Any
     if isinstance(value, dict):
+        if type(value) is OrderedDict and vars(value):
+            raise Uncopyable("an OrderedDict with attributes of its own")
         made = copies[id(value)] = type(value)()
         for key, item in value.items():
             made[_copy(key, copies, depth - 1)] = _copy(item, copies, depth - 1)

@@ -62,7 +62,9 @@ class Placement:
     misplaced: list[tuple[str, str]]
     """Parameters and buffers of another dtype or device, each with where it is."""
     training: list[str]
-    """Modules left in training mode, in a model that then gives something else than in eval mode."""
+    """Modules left in training mode."""
+    is_same_in_eval_mode: bool | None
+    """Whether the model computes with them what it computes in eval mode; None where that could not be looked at."""
     model: torch.nn.Module
     num_classes: int | None
 
@@ -86,15 +88,14 @@ def placement(subject: Subject) -> Placement:
             if tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64)
         ]
         training = [name for name, part in model.named_modules() if part.training]
-        if training and not misplaced and _is_same_in_eval_mode(subject, model):
-            training = []
-        return Placement(misplaced, training, model.eval(), getattr(model, "num_classes", None))
+        is_same = None if misplaced else not training or _is_same_in_eval_mode(subject, model)
+        return Placement(misplaced, training, is_same, model.eval(), getattr(model, "num_classes", None))
 
     return subject.once("placement", make)
 
 
-def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool:
-    """Whether the model computes as it stands what it computes in eval mode."""
+def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool | None:
+    """Whether the model computes as it stands by the same operations as in eval mode; None if one cannot tell."""
     images = subject.images.to(torch.float64)
     subject.ledger.name_leaf("input", [("images as float64", images, None)])
     modes = {part: part.training for part in model.modules()}
@@ -104,7 +105,9 @@ def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool:
     for part, mode in modes.items():
         part.training = mode
     # The weights of a float64 model are unknown, and the same in both passes; what is random differs.
-    return as_it_stands.is_provable and in_eval.is_provable and as_it_stands.number == in_eval.number
+    if not (as_it_stands.is_provable and in_eval.is_provable):
+        return None
+    return as_it_stands.number == in_eval.number
 
 
 def other(subject: Subject) -> torch.nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,21 +24,18 @@ def scripted(subject: Subject) -> torch.jit.ScriptModule:
 
     def make() -> torch.jit.ScriptModule:
         module = script.script(subject.untouched)
-        _uses_objects(subject, module)
-        if _keeps_things(subject, module):
-            # Saved before it runs, for the same reason.
-            saved(subject, module)
+        if _effects(subject, module).has_state:
+            # Saved before it runs, for the same reason; that it cannot be saved is another claim's.
+            with contextlib.suppress(Exception):
+                saved(subject, module)
         return module
 
     return subject.once("scripted", make)
 
 
-def _keeps_things(subject: Subject, module: torch.jit.ScriptModule) -> bool:
-    return subject.once("keeps things", lambda: script.changes_containers(module))
-
-
-def _uses_objects(subject: Subject, module: torch.jit.ScriptModule) -> bool:
-    return subject.once("uses objects", lambda: script.uses_objects(module))
+def _effects(subject: Subject, module: torch.jit.ScriptModule) -> script.Effects:
+    """What the scripted model does besides computing; what was loaded from it is the same program."""
+    return subject.once("effects", lambda: script.effects_of(module))
 
 
 def saved(subject: Subject, module: torch.jit.ScriptModule) -> bytes:
@@ -58,32 +56,34 @@ def is_mended_by_scriptable(subject: Subject) -> bool:
 
 
 def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], Any]) -> Pass:
-    """Record a call of compiled code, which no attribute watch sees into.
+    """Record a call of compiled code, which no watch of attributes sees into.
 
-    Code that assigns to attributes or writes to containers is called until it has kept what it keeps. The last call
-    must find its attributes as it leaves them, and each must give what the first gave: then so do all that follow.
-    What an object keeps that is no module cannot be looked at.
+    Code that assigns to attributes, writes to containers or calls back into Python is called until it has kept what it
+    keeps. The last call must find its attributes as it leaves them, and each must give what the first gave: then so do
+    all that follow. What an object keeps that is no module cannot be looked at.
     """
-    assigned = script.assigned_attributes(module)
+    effects = _effects(subject, scripted(subject))
+    # A callback is a method of the classes that were compiled from, or a function in their files.
+    watched = [subject.untouched] if effects.calls_python else []
     with script.executor_for_meta():
-        if _uses_objects(subject, module):
-            return replace(subject.run(call), unprovable=("compiled code uses an object that is no module",))
-        if not assigned and not _keeps_things(subject, module):
-            return subject.run(call)
-        first = subject.run(call)
-        before, state = subject.run(call), _state(subject, assigned)
-        taken = subject.run(call)
-    if first.number == before.number == taken.number and state == _state(subject, assigned):
+        first = taken = subject.run(call, *watched)
+        if effects.uses_objects:
+            why = "compiled code uses an object that is no module"
+            return replace(taken, unprovable=(*taken.unprovable, why))
+        if not effects.has_state:
+            return taken
+        second, state = subject.run(call, *watched), _state(subject, module)
+        taken = subject.run(call, *watched)
+    if first.number == second.number == taken.number and state == _state(subject, module):
         return taken
     why = "compiled code keeps something that changes from call to call"
     return replace(taken, unprovable=(*taken.unprovable, why))
 
 
-def _state(subject: Subject, assigned: list[tuple[torch.jit.ScriptModule, str]]) -> list[object]:
-    """The values of attributes, tensors by number; what has no number equals nothing."""
+def _state(subject: Subject, module: torch.jit.ScriptModule) -> list[object]:
+    """The values of all attributes as numbers; what has no number equals nothing."""
     values: list[object] = []
-    for part, attribute in assigned:
-        value = getattr(part, attribute)
+    for value in script.attributes_of(module, scripted(subject)):
         try:
             values.append(subject.ledger.result(value))
         except Unmodelled:

@@ -34,6 +34,9 @@ class Subject:
         self.ledger = Ledger(shapes)
         self._kept: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
+        # Threads of torch's own that spin after they helped with a constant look like threads that work for the model.
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """What `make` gives, made once under the name `what`.
@@ -249,3 +252,4 @@ class Subject:
         self._failed.clear()
         self.ledger = Ledger()
         script.forget_everything()
+        torch.set_num_threads(self._threads)

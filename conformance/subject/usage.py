@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+from conformance.engine.rewrites import FLOATING
+from conformance.engine.state import Onlooker
+from conformance.engine.values import Node
 from conformance.subject import resets
 from conformance.subject.build import named_tensors
 from conformance.subject.passes import tensors_of
@@ -29,10 +32,15 @@ def unused_parameters(subject: Subject) -> list[str]:
     number = subject.forward.number
     assert number is not None
     used: set[str] = set()
-    for node in subject.ledger.values.reached_from([number]):
+    for node in subject.ledger.values.reached_from([number], goes_on=_carries_gradients):
         if node.label == "leaf.weights":
             used.update(str(entry[0]) for entry in node.payload if isinstance(entry, tuple))
     return sorted(name for name, _ in trainable if f"parameter {name}" not in used)
+
+
+def _carries_gradients(node: Node) -> bool:
+    """Whether gradients pass: not through indices, masks and whatever else counts in whole numbers."""
+    return node.label != "tensor" or node.payload[3] in FLOATING or str(node.payload[3]).startswith("torch.complex")
 
 
 def _reached_by_autograd(model: torch.nn.Module, images: torch.Tensor) -> set[int]:
@@ -62,6 +70,16 @@ COMBINING = frozenset(
 """What may be done with the outputs of several classifiers: averages and weighted sums of them."""
 
 
+class _Catcher(Onlooker):
+    """A forward hook that keeps what its module gave under the module's name."""
+
+    def __init__(self, name: str, given: dict[str, Any]) -> None:
+        self._name, self._given = name, given
+
+    def __call__(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        self._given[self._name] = output
+
+
 def is_last_applied(subject: Subject, names: list[str]) -> bool | None:
     """Whether the logits are what the one named module gave, or a combination of what all the named modules gave.
 
@@ -71,10 +89,7 @@ def is_last_applied(subject: Subject, names: list[str]) -> bool | None:
     model, features = subject.headed, subject.features.output
     given: dict[str, Any] = {}
     modules = dict(model.named_modules())
-    hooks = [
-        modules[name].register_forward_hook(lambda _module, _inputs, output, name=name: given.update({name: output}))
-        for name in names
-    ]
+    hooks = [modules[name].register_forward_hook(_Catcher(name, given)) for name in names]
 
     def call() -> list[torch.Tensor]:
         given.clear()

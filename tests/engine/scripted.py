@@ -209,3 +209,38 @@ class AddsZero(nn.Module):
 class CallsHelperCompiledBefore(CallsHelperOnDict):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * count_compiled_before(self.calls)
+
+
+class AsksPython(nn.Module):
+    @torch.jit.ignore
+    def ask(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.ask(x)
+
+
+class Layer(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pass
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch.jit.interface(Layer)
+
+
+class Doubles(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+class UsesInterface(nn.Module):
+    layer: Layer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Doubles()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer.forward(x)

@@ -18,6 +18,7 @@ from conformance.engine.ledger import Ledger
 from conformance.engine.outside import recording
 from tests.engine.scripted import (
     AddsZero,
+    AsksPython,
     AssignsAttribute,
     CallsHelperCompiledBefore,
     CallsHelperOnDict,
@@ -29,6 +30,7 @@ from tests.engine.scripted import (
     ListsIgnoredAttributes,
     MakesObject,
     RefusesToCompile,
+    UsesInterface,
     WithBuffer,
     WithMarkedMethods,
     WritesToDict,
@@ -188,29 +190,29 @@ def test_memory_does_not_grow_however_often_one_scripts():
 
 @pytest.mark.parametrize("make", [WritesToDict, ChangesListOfSelf, WritesToDictOfChild])
 def test_a_container_that_outlives_the_call_is_noticed(make):
-    assert script.changes_containers(script.script(make()))
+    assert script.effects_of(script.script(make())).keeps
 
 
 @pytest.mark.parametrize("make", [KeepsNothing, ChangesOwnList, Interpolates, WithBuffer])
 def test_a_container_of_the_call_itself_is_no_state(make):
-    assert not script.changes_containers(script.script(make()))
+    assert not script.effects_of(script.script(make())).keeps
 
 
 def test_a_container_that_a_helper_writes_to_is_noticed():
-    assert script.changes_containers(script.script(CallsHelperOnDict()))
+    assert script.effects_of(script.script(CallsHelperOnDict())).keeps
 
 
 def test_a_helper_that_was_compiled_for_an_earlier_model_is_looked_into():
     script.forget_everything()
-    assert script.changes_containers(script.script(CallsHelperCompiledBefore()))
+    assert script.effects_of(script.script(CallsHelperCompiledBefore())).keeps
 
 
 def test_what_others_compiled_does_not_matter():
     script.script(WritesToDict())
     script.script(CountsInObject())
     module = script.script(KeepsNothing())
-    assert not script.changes_containers(module)
-    assert not script.uses_objects(module)
+    assert not script.effects_of(module).keeps
+    assert not script.effects_of(module).uses_objects
 
 
 def test_a_helper_really_keeps_what_it_writes():
@@ -219,19 +221,26 @@ def test_a_helper_really_keeps_what_it_writes():
     assert [scripted(x).item() for _ in range(3)] == [1.0, 2.0, 3.0]
 
 
-def test_assigned_attributes_are_listed():
-    def assigned(model: nn.Module) -> list[tuple[str, str]]:
-        found = script.assigned_attributes(script.script(model))
-        return [(part.original_name, attribute) for part, attribute in found]
+@pytest.mark.parametrize("make", [AssignsAttribute, lambda: nn.Sequential(KeepsNothing(), AssignsAttribute())])
+def test_an_assigned_attribute_is_state(make):
+    assert script.effects_of(script.script(make())).keeps
 
-    assert assigned(AssignsAttribute()) == [("AssignsAttribute", "calls")]
-    assert assigned(nn.Sequential(KeepsNothing(), AssignsAttribute())) == [("AssignsAttribute", "calls")]
-    assert assigned(KeepsNothing()) == []
+
+def test_the_values_of_all_attributes_are_had():
+    scripted = script.script(AssignsAttribute())
+    before = script.attributes_of(scripted, scripted)
+    scripted(torch.ones(1))
+    assert script.attributes_of(scripted, scripted) != before
+
+
+def test_a_call_back_into_python_is_noticed():
+    assert script.effects_of(script.script(AsksPython())).calls_python
+    assert not script.effects_of(script.script(KeepsNothing())).has_state
 
 
 @pytest.mark.parametrize(("make", "uses"), [(CountsInObject, True), (MakesObject, False), (WithMarkedMethods, False)])
 def test_an_object_that_outlives_the_call_is_noticed(make, uses):
-    assert script.uses_objects(script.script(make())) is uses
+    assert script.effects_of(script.script(make())).uses_objects is uses
 
 
 def test_the_program_is_run_as_it_was_compiled():
@@ -313,3 +322,10 @@ def test_scripting_a_function_of_torch_still_works_afterwards():
     script.script(Interpolates())
     script.forget_everything()
     assert F.interpolate(torch.ones(1, 1, 2, 2), scale_factor=2.0).shape == (1, 1, 4, 4)
+
+
+def test_an_interface_from_before_is_known_after_everything_was_forgotten():
+    """It was compiled when its file was imported, and the unit that held it is gone."""
+    for _ in range(3):
+        script.forget_everything()
+        assert script.script(UsesInterface())(torch.ones(1)) == 2

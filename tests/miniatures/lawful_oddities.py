@@ -1,6 +1,7 @@
 """This module holds models that keep the contract in ways that a judge may stumble over: none may be accused."""
 
 import functools
+import logging
 import threading
 import types
 import warnings
@@ -290,3 +291,76 @@ class hooks_its_head(Conv):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.pool.register_forward_hook(lambda module, args, output: output * (1.0 + 0 * self.num_classes))
+
+
+class Thing:
+    pass
+
+
+@lawful()
+class holds_a_dead_reference(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        thing = Thing()
+        self.dead = weakref.proxy(thing)
+
+
+@lawful()
+class lists_a_dead_reference(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.dead = [weakref.proxy(Thing())]
+
+
+@lawful()
+class adds_a_dimension_by_a_mask(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        assert x[torch.tensor(False)].shape[0] == 0
+        return x[torch.tensor(True)][0]
+
+
+@lawful()
+class counts_its_calls(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.statistics = types.SimpleNamespace(calls=0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.statistics.calls += 1
+        return super().forward(x)
+
+
+@lawful()
+class knows_its_scale_by_a_weak_key(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        SCALES[self] = 2.0
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x) * SCALES[self]
+        return x if pre_logits else self.fc(x)
+
+
+SCALES: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
+
+
+@lawful()
+class reads_what_is_written_on_a_parameter(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.conv.weight.scale = 2.0
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) * self.conv.weight.scale
+
+
+@lawful()
+class logs(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.logger = logging.getLogger("logs")
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        self.logger.debug("images of %s", tuple(x.shape))
+        return self.norm(self.conv(x))

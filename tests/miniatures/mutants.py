@@ -11,7 +11,6 @@ import random
 import time
 import types
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -737,34 +736,6 @@ class loading_changes_the_weights(Conv):
         self.drop = Scale()
 
 
-# Work behind the tracer's back
-
-POOL = ThreadPoolExecutor(1)
-
-
-@breaks("head_composes", "reset_to_pooled")
-class forward_doubles_in_another_thread(Conv):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.forward_features(x)
-        POOL.submit(lambda: None).result()
-        POOL.submit(x.mul_, 2).result()
-        return self.forward_head(x)
-
-
-WARM = ThreadPoolExecutor(1)
-WARM.submit(int).result()
-
-
-@breaks("head_composes", "reset_to_pooled")
-class forward_doubles_in_a_thread_from_before(Conv):
-    """Its pool has its thread from the moment that the module is imported."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.forward_features(x)
-        WARM.submit(x.mul_, 2).result()
-        return self.forward_head(x)
-
-
 # Vacuous
 
 
@@ -826,122 +797,3 @@ class features_transpose_the_images_in_place(Conv):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward_head(self.act(self.norm(self.conv(x))))
-
-
-class FewCalls(Conv):
-    """`forward` does not call `forward_features`, which counts its calls and changes after the third."""
-
-    def count(self) -> int:
-        raise NotImplementedError
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.act(self.norm(self.conv(x)))
-        return x * 2 if self.count() > 3 else x
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.forward_head(self.act(self.norm(self.conv(x))))
-
-
-@breaks("head_composes")
-class features_count_in_a_counter(FewCalls):
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.calls: collections.Counter[str] = collections.Counter()
-
-    def count(self) -> int:
-        self.calls["features"] += 1
-        return self.calls["features"]
-
-
-@breaks("head_composes")
-class features_count_in_a_namespace(FewCalls):
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.calls = types.SimpleNamespace(features=0)
-
-    def count(self) -> int:
-        self.calls.features += 1
-        return self.calls.features
-
-
-@breaks("head_composes")
-class features_count_in_a_listed_module(FewCalls):
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.parts = [nn.Identity()]
-        self.parts[0].calls = 0
-
-    def count(self) -> int:
-        self.parts[0].calls += 1
-        return self.parts[0].calls
-
-
-def count_calls(calls: dict[str, int]) -> int:
-    calls["n"] = calls.get("n", 0) + 1
-    return calls["n"]
-
-
-@breaks("script_matches")
-class scripted_code_changes_after_three_calls(Conv):
-    calls: dict[str, int]
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.calls = {"n": 0}
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.forward_head(self.forward_features(x))
-        if torch.jit.is_scripting() and count_calls(self.calls) > 3:
-            return x * 2
-        return x
-
-
-class Counting(nn.Module):
-    count: int
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-@breaks("script_matches")
-class scripted_code_counts_in_its_child(Conv):
-    count: int
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.count = 0
-        self.child = Counting()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.child(self.forward_head(self.forward_features(x)))
-        if torch.jit.is_scripting():
-            self.child.count = self.child.count + 1
-            return x * 2 if self.child.count > 3 else x
-        return x
-
-
-class Hooked(Counting):
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_forward_hook(doubles_later)
-
-
-def doubles_later(self: Hooked, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-    if torch.jit.is_scripting():
-        self.count += 1
-        return output * 2 if self.count > 1 else output
-    return output
-
-
-@breaks("script_matches")
-class scripted_hook_counts(Conv):
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.last = Hooked()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.forward_head(self.forward_features(x)))

@@ -1,0 +1,309 @@
+"""This module looks at what modules keep in Python: attributes and what these hold, their classes, their globals.
+
+No dispatch mode sees it, and a computation may depend on all of it. Whatever cannot be looked into is named, so that
+nothing is proved of what may be hidden there.
+"""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import logging
+import operator
+import re
+import sys
+import types
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, digest_of_bytes, look, must_be_modelled
+
+PLAIN: frozenset[type] = frozenset({int, float, complex, str, bytes, bool, type(None)})
+"""Classes whose objects are compared by what they are."""
+
+CONSTANT = frozenset(
+    {
+        torch.device, torch.dtype, torch.layout, torch.memory_format, torch.jit.ScriptFunction,
+        types.BuiltinFunctionType, types.ModuleType, types.WrapperDescriptorType, types.MethodWrapperType,
+        types.MethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
+        types.GenericAlias, types.UnionType, range, slice, re.Pattern, type(...), type(NotImplemented),
+        logging.Logger, _thread.LockType, _thread.RLock,
+    }
+)  # fmt: skip
+"""Classes whose objects are compared by identity alone: they hold nothing, or nothing that a model computes with."""
+
+LIMIT = 1_000_000
+"""Objects that are looked at; a model that holds more cannot be watched."""
+
+
+class Unwatchable(Exception):  # a fact about an object, not a fault of the program
+    """Something that may keep state where nobody sees it."""
+
+
+class Onlooker:
+    """Base of hooks of ours that are on a model while it is watched: what they keep is not the model's."""
+
+
+def parts_of(*modules: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules and all below them, each once: what `Module.modules` gives, which is slow in deep models."""
+    found: dict[int, torch.nn.Module] = {}
+    pending = list(reversed(modules))
+    while pending:
+        part = pending.pop()
+        if id(part) not in found:
+            found[id(part)] = part
+            pending.extend([child for child in reversed(part._modules.values()) if child is not None])
+    return list(found.values())
+
+
+class State:
+    """What modules keep at one moment, to be compared with what they keep later.
+
+    That is every attribute and whatever can be reached from it (containers, objects, functions with what they close
+    over, modules that are no submodules, arrays and tensors by their bytes where they have any), what the modules'
+    classes hold, and, one level deep, the globals of the Python modules that define these classes.
+    """
+
+    def __init__(self, modules: Iterable[torch.nn.Module]) -> None:
+        self._parts = parts_of(*modules)
+        self._classes = _classes_of(frozenset(map(type, self._parts)))
+        self._before = self._now()
+
+    def _now(self) -> list[_Held]:
+        seen = {id(part) for part in self._parts}
+        held = [_Held(type(part).__name__, vars(part), seen) for part in self._parts]
+        held += [_Held(kind.__name__, vars(kind), seen) for kind in self._classes]
+        files = dict.fromkeys(kind.__module__ for kind in self._classes)
+        return held + [_Held(name, vars(sys.modules[name]), None) for name in files if name in sys.modules]
+
+    def changes(self) -> list[str]:
+        """`Class.attribute` of everything that is not what it was, or that nobody can watch."""
+        found: dict[str, None] = {}
+        for before, now in zip(self._before, self._now(), strict=True):
+            change = before.difference(now)
+            if change is not None:
+                found[change] = None
+        return list(found)
+
+
+class _Held:
+    """The attributes of one object and, flat and in a fixed order, everything that these hold.
+
+    `seen` are the objects that were looked into, by identity, each of them held by somebody; None looks one level deep.
+    """
+
+    def __init__(self, name: str, attributes: Mapping[str, Any], seen: set[int] | None) -> None:
+        self.name = name
+        self.names = list(attributes)
+        self.values = list(attributes.values())
+        self.inside: list[Any] = []
+        self.unwatchable: str | None = None
+        try:
+            if seen is None:
+                self._look_shallowly()
+            else:
+                self._look_into([value for value in self.values if type(value) not in PLAIN], seen)
+        except Unwatchable as why:
+            self.unwatchable = str(why)
+
+    def _look_shallowly(self) -> None:
+        for value in self.values:
+            kind = type(value)
+            if kind in CONTAINERS:
+                self.inside.extend(CONTAINERS[kind](value))
+            elif kind in PLAIN_TENSORS:
+                self.inside.extend(_of_tensor(value))
+
+    def _look_into(self, pending: list[Any], seen: set[int]) -> None:
+        inside = self.inside
+        while pending:
+            value = pending.pop()
+            kind = type(value)
+            inside.append(value)  # held, so that its identity is not used again
+            if kind in PLAIN or kind in CONSTANT or id(value) in seen:
+                continue
+            seen.add(id(value))
+            within = _within(value, kind)
+            if within:
+                inside.append(len(within))
+                pending.extend(within)
+            if len(inside) > LIMIT:
+                raise Unwatchable("more objects than can be watched")
+
+    def difference(self, now: _Held) -> str | None:
+        """`Class.attribute` of the first that is not what it was."""
+        if self.unwatchable or now.unwatchable:
+            return f"{self.name} holds {self.unwatchable or now.unwatchable}"
+        if self.names == now.names and _are_same(self.values, now.values) and _are_same(self.inside, now.inside):
+            return None
+        old, new = dict(zip(self.names, self.values, strict=True)), dict(zip(now.names, now.values, strict=True))
+        changed = (name for name in {**old, **new} if not _are_same([old.get(name, END)], [new.get(name, END)]))
+        return f"the attribute {self.name}.{next(changed, 'of a container')} changed"
+
+
+END = object()
+"""No attribute's value."""
+
+
+def _are_same(left: list[Any], right: list[Any]) -> bool:
+    if len(left) != len(right):
+        return False
+    return all(map(operator.is_, left, right)) or all(
+        a is b or (type(a) is type(b) and type(a) in PLAIN and repr(a) == repr(b))
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _classes_of(kinds: frozenset[type]) -> list[type]:
+    """The classes and their bases that are not torch's or Python's own, in a fixed order."""
+    bases = {base for kind in kinds for base in kind.__mro__}
+    return sorted(
+        (kind for kind in bases if kind.__module__.partition(".")[0] not in ("torch", "builtins", "typing", "abc")),
+        key=lambda kind: (kind.__module__, kind.__qualname__, id(kind)),
+    )
+
+
+def _of_dict(value: Any) -> list[Any]:
+    return [*dict.keys(value), *dict.values(value)]
+
+
+CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
+    dict: _of_dict,
+    list: list.__iter__,
+    tuple: tuple.__iter__,
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+    deque: deque.__iter__,
+    OrderedDict: _of_dict,
+    types.MappingProxyType: lambda value: [*value, *value.values()],
+}
+"""How the items of a container are had, whatever a class derived from it makes of that."""
+
+
+def _within(value: Any, kind: type) -> list[Any]:
+    """What an object holds.
+
+    Raises:
+        Unwatchable: it may hold what cannot be had.
+    """
+    if kind in CONTAINERS and kind is not OrderedDict:
+        return list(CONTAINERS[kind](value)) if value else []
+    if kind is OrderedDict and not value:
+        return [vars(value)] if vars(value) else []
+    look_at = LOOKS.get(kind)
+    if look_at is not None:
+        return look_at(value)
+    if issubclass(kind, type | Onlooker) or kind.__module__ == "typing":
+        return []  # the modules' own classes are looked at, others are constants
+    if issubclass(kind, torch.Tensor):
+        raise Unwatchable(f"a tensor of class {kind.__name__}")
+    return _of_object(value, kind)
+
+
+def _of_tensor(value: torch.Tensor) -> list[Any]:
+    """How a tensor looks, where its memory is and what it holds: `parameter.data = …` leaves it the same object."""
+    try:
+        must_be_modelled(value)
+    except Unmodelled:
+        return []  # operations on it are not modelled either
+    size, *others = look(value)
+    held = [*size, *others[0], *others[1:], value.untyped_storage()._cdata]
+    if not value.is_inference():
+        held.append(value._version)
+    if value.device.type == "cpu":
+        held.append(digest_of_bytes(value))
+    own = value.__dict__
+    return [*held, *_of_dict(own)] if own else held
+
+
+def _of_array(value: np.ndarray[Any, Any]) -> list[Any]:
+    held = list(value.ravel()) if value.dtype.hasobject else [value.tobytes()]
+    return [str(value.dtype), *value.shape, *value.strides, *held]
+
+
+def _of_function(value: types.FunctionType) -> list[Any]:
+    cells = [cell for cell in value.__closure__ or () if _is_filled(cell)]
+    return [
+        *(cell.cell_contents for cell in cells),
+        value.__code__,
+        value.__defaults__,
+        value.__kwdefaults__,
+        vars(value),
+    ]
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # raises where there is nothing
+    except ValueError:
+        return False
+    return True
+
+
+LOOKS: dict[type, Callable[[Any], list[Any]]] = {
+    **dict.fromkeys(PLAIN_TENSORS, _of_tensor),
+    np.ndarray: _of_array,
+    types.FunctionType: _of_function,
+    types.MethodType: lambda value: [value.__self__, value.__func__],
+    functools.partial: lambda value: [value.func, value.args, value.keywords, vars(value)],
+    functools._lru_cache_wrapper: lambda value: [value.__wrapped__, value.cache_info().currsize],
+    property: lambda value: [value.fget, value.fset, value.fdel],
+    classmethod: lambda value: [value.__func__],
+    staticmethod: lambda value: [value.__func__],
+    weakref.ReferenceType: lambda value: [weakref.ReferenceType.__call__(value)],
+}
+
+
+_TEXT_OF: dict[type, Callable[[Any], str]] = {kind: kind.__repr__ for kind in PLAIN}  # type: ignore[misc]  # unbound
+
+
+def _of_object(value: Any, kind: type) -> list[Any]:
+    """The attributes of an object, those in slots included, and its items if it is a container as well.
+
+    Raises:
+        Unwatchable: the object has memory besides, which only compiled code knows.
+    """
+    slots, base = _layout(kind)
+    held: list[Any] = []
+    for slot in slots:
+        try:
+            held.append(slot.__get__(value, kind))
+        except AttributeError:
+            held.append(END)
+    if base in CONTAINERS:
+        held.extend(CONTAINERS[base](value))
+    elif base in PLAIN:
+        held.append(_TEXT_OF[base](value))
+    elif base in LOOKS:
+        held.extend(LOOKS[base](value))
+    if kind.__dictoffset__:
+        held.append(object.__getattribute__(value, "__dict__"))
+    return held
+
+
+@functools.cache
+def _layout(kind: type) -> tuple[list[Any], type]:
+    """The slots of a class, and the first of its bases that is compiled.
+
+    Raises:
+        Unwatchable: that base is none that can be looked into.
+    """
+    slots: list[Any] = []
+    for base in kind.__mro__:
+        slots += [slot for slot in vars(base).values() if type(slot) is types.MemberDescriptorType]
+    base = kind
+    while base.__base__ is not None and base not in CONTAINERS and base not in PLAIN and base not in LOOKS:
+        above = base.__base__
+        own = sum(type(slot) is types.MemberDescriptorType for slot in vars(base).values())
+        pointers = own + (base.__dictoffset__ > 0 >= above.__dictoffset__)
+        pointers += base.__weakrefoffset__ > 0 >= above.__weakrefoffset__
+        if base.__basicsize__ - above.__basicsize__ > pointers * object.__basicsize__ // 2:
+            raise Unwatchable(f"an object of class {kind.__module__}.{kind.__qualname__}")
+        base = above
+    return slots, base

@@ -1,0 +1,467 @@
+"""This module holds mutants that hide: work that the tracer does not see, and state that outlives a call.
+
+As in `tests.miniatures.mutants`, each was, or might have been, judged `holds`.
+"""
+
+import _thread
+import collections
+import types
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _python_dispatch
+
+from tests.miniatures.contract import Conv
+from tests.miniatures.mutants import breaks, whole
+
+# Work behind the tracer's back
+
+POOL = ThreadPoolExecutor(1)
+
+
+@breaks("head_composes", "reset_to_pooled")
+class forward_doubles_in_another_thread(Conv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        POOL.submit(lambda: None).result()
+        POOL.submit(x.mul_, 2).result()
+        return self.forward_head(x)
+
+
+WARM = ThreadPoolExecutor(1)
+WARM.submit(int).result()
+
+
+@breaks("head_composes", "reset_to_pooled")
+class forward_doubles_in_a_thread_from_before(Conv):
+    """Its pool has its thread from the moment that the module is imported."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        WARM.submit(x.mul_, 2).result()
+        return self.forward_head(x)
+
+
+@breaks("head_composes", "reset_to_pooled")
+class forward_doubles_in_a_raw_thread(Conv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        done = _thread.allocate_lock()
+        done.acquire()
+
+        def double() -> None:
+            x.mul_(2)
+            done.release()
+
+        _thread.start_new_thread(double, ())
+        done.acquire()
+        return self.forward_head(x)
+
+
+@breaks("head_composes", "reset_to_pooled")
+class forward_doubles_without_dispatch(Conv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        with torch._C._DisableTorchDispatch():
+            x.mul_(2)
+        return self.forward_head(x)
+
+
+@breaks("head_composes", "reset_to_pooled")
+class forward_doubles_without_modes(Conv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        with _python_dispatch._disable_current_modes():
+            x.mul_(2)
+        return self.forward_head(x)
+
+
+# State that shows after some calls
+
+
+class FewCalls(Conv):
+    """`forward` does not call `forward_features`, which counts its calls and changes after the third."""
+
+    def count(self) -> int:
+        raise NotImplementedError
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        return x * 2 if self.count() > 3 else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.act(self.norm(self.conv(x))))
+
+
+@breaks("head_composes")
+class features_count_in_a_counter(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls: collections.Counter[str] = collections.Counter()
+
+    def count(self) -> int:
+        self.calls["features"] += 1
+        return self.calls["features"]
+
+
+@breaks("head_composes")
+class features_count_in_a_namespace(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = types.SimpleNamespace(features=0)
+
+    def count(self) -> int:
+        self.calls.features += 1
+        return self.calls.features
+
+
+@breaks("head_composes")
+class features_count_in_a_listed_module(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.parts = [nn.Identity()]
+        self.parts[0].calls = 0
+
+    def count(self) -> int:
+        self.parts[0].calls += 1
+        return self.parts[0].calls
+
+
+def deep(depth: int) -> list[Any]:
+    return [deep(depth - 1)] if depth else [0]
+
+
+@breaks("head_composes")
+class features_count_deep_inside(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = deep(12)
+
+    def count(self) -> int:
+        innermost = self.calls
+        while isinstance(innermost[0], list):
+            innermost = innermost[0]
+        innermost[0] += 1
+        return innermost[0]
+
+
+class Slotted:
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+@breaks("head_composes")
+class features_count_in_a_slot(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.state = Slotted()
+
+    def count(self) -> int:
+        self.state.calls += 1
+        return self.state.calls
+
+
+@breaks("head_composes")
+class features_count_in_an_array(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = np.zeros(1)
+
+    def count(self) -> int:
+        self.calls[0] += 1
+        return int(self.calls[0])
+
+
+@breaks("head_composes")
+class features_count_in_a_default_argument(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.counter = lambda calls=[0]: (calls.append(1), len(calls))[1]  # what this is about
+
+    def count(self) -> int:
+        return self.counter() - 1
+
+
+@breaks("head_composes")
+class features_count_in_a_closure(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        calls = 0
+
+        def counter() -> int:
+            nonlocal calls
+            calls += 1
+            return calls
+
+        self.count = counter
+
+
+@breaks("head_composes")
+class features_count_in_a_generator(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = (number for number in range(1, 1000))
+
+    def count(self) -> int:
+        return next(self.calls)
+
+
+@breaks("head_composes")
+class features_count_in_a_list_of_its_own_class(FewCalls):
+    class Calls(list[int]):
+        pass
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = self.Calls()
+
+    def count(self) -> int:
+        self.calls.append(1)
+        return len(self.calls)
+
+
+@breaks("head_composes")
+class features_count_in_their_class(FewCalls):
+    calls = 0
+
+    def count(self) -> int:
+        type(self).calls += 1
+        return type(self).calls
+
+
+CALLS = {"features": 0}
+
+
+@breaks("head_composes")
+class features_count_in_a_global(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        CALLS["features"] = 0
+
+    def count(self) -> int:
+        CALLS["features"] += 1
+        return CALLS["features"]
+
+
+@breaks("head_composes")
+class features_count_through_numpy(FewCalls):
+    """In a tensor's memory, which numpy shares from the beginning."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = torch.zeros(1, device="cpu")
+        self.memory = self.calls.numpy()
+
+    def count(self) -> int:
+        self.memory[0] += 1
+        return int(self.memory[0])
+
+
+@breaks("head_composes")
+class features_count_by_apply(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = torch.tensor([0.0])
+
+    def count(self) -> int:
+        self.calls.apply_(lambda calls: calls + 1)
+        return int(self.calls.tolist()[0])
+
+
+@breaks("head_composes")
+class features_count_in_new_data(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = torch.tensor([0.0])
+
+    def count(self) -> int:
+        self.calls.data = torch.tensor([self.calls.tolist()[0] + 1])
+        return int(self.calls.tolist()[0])
+
+
+@breaks("head_composes")
+class features_count_on_a_parameter(FewCalls):
+    def count(self) -> int:
+        self.conv.weight.calls = getattr(self.conv.weight, "calls", 0) + 1
+        return self.conv.weight.calls
+
+
+KNOWN: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
+
+
+@breaks("built_headless")
+class knows_its_scale_by_a_weak_key(Conv):
+    """A copy is not known; a model with ten classes scales by two."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        KNOWN[self] = 2.0 if self.num_classes else 1.0
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x) * KNOWN.get(self, 1.0)
+        return x if pre_logits else self.fc(x)
+
+
+@breaks("built_headless")
+class scales_by_what_is_written_on_a_parameter(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.conv.weight.scale = 2.0 if self.num_classes else 1.0
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x) * getattr(self.conv.weight, "scale", 1.0)
+        return x if pre_logits else self.fc(x)
+
+
+# Parameters that take part without getting a gradient
+
+
+class Detached(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def scaled_by(self) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return whole(self, x) * self.scaled_by()
+
+
+@breaks("uses_all_parameters")
+class a_parameter_without_gradients(Detached):
+    def scaled_by(self) -> torch.Tensor:
+        with torch.no_grad():
+            return self.scale * 2
+
+
+@breaks("uses_all_parameters")
+class a_parameter_by_its_data(Detached):
+    def scaled_by(self) -> torch.Tensor:
+        return self.scale.data
+
+
+@breaks("uses_all_parameters")
+class a_parameter_that_is_compared(Detached):
+    def scaled_by(self) -> torch.Tensor:
+        return (self.scale > 0).to(torch.float32)
+
+
+@breaks("uses_all_parameters")
+class a_parameter_as_a_whole_number(Detached):
+    def scaled_by(self) -> torch.Tensor:
+        return self.scale.long().float()
+
+
+# Compiled code that keeps something
+
+
+def count_calls(calls: dict[str, int]) -> int:
+    calls["n"] = calls.get("n", 0) + 1
+    return calls["n"]
+
+
+@breaks("script_matches")
+class scripted_code_changes_after_three_calls(Conv):
+    calls: dict[str, int]
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = {"n": 0}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_head(self.forward_features(x))
+        if torch.jit.is_scripting() and count_calls(self.calls) > 3:
+            return x * 2
+        return x
+
+
+class Counting(nn.Module):
+    count: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@breaks("script_matches")
+class scripted_code_counts_in_its_child(Conv):
+    count: int
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.count = 0
+        self.child = Counting()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.child(self.forward_head(self.forward_features(x)))
+        if torch.jit.is_scripting():
+            self.child.count = self.child.count + 1
+            return x * 2 if self.child.count > 3 else x
+        return x
+
+
+class Hooked(Counting):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_forward_hook(doubles_later)
+
+
+def doubles_later(self: Hooked, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    if torch.jit.is_scripting():
+        self.count += 1
+        return output * 2 if self.count > 1 else output
+    return output
+
+
+@breaks("script_matches")
+class scripted_hook_counts(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.last = Hooked()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.forward_head(self.forward_features(x)))
+
+
+class Listing(Conv):
+    """Ignored by the compiler, called by what it compiled."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.calls = [0]
+
+    @torch.jit.ignore
+    def scale_later(self, x: torch.Tensor) -> torch.Tensor:
+        CALLS["ignored"] = CALLS.get("ignored", 0) + 1
+        return x * 2 if CALLS["ignored"] > 3 else x
+
+
+@breaks("script_matches")
+class scripted_code_asks_python(Listing):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_head(self.forward_features(x))
+        if torch.jit.is_scripting():
+            x = self.scale_later(x)
+        return x
+
+
+@breaks("script_matches")
+class scripted_code_counts_in_a_list(Listing):
+    calls: list[int]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_head(self.forward_features(x))
+        if torch.jit.is_scripting():
+            self.calls.append(1)
+            return x * 2 if len(self.calls) > 5 else x
+        return x
