@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, digest_of_bytes, look, must_be_modelled
+from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, digest_of_bytes, must_be_modelled
 
 PLAIN: frozenset[type] = frozenset({int, float, complex, str, bytes, bool, type(None)})
 """Classes whose objects are compared by what they are."""
@@ -104,23 +104,21 @@ class _Held:
         self.inside: list[Any] = []
         self.unwatchable: str | None = None
         try:
-            if seen is None:
-                self._look_shallowly()
-            else:
-                self._look_into([value for value in self.values if type(value) not in PLAIN], seen)
+            for value in self.values:
+                kind = type(value)
+                if kind in PLAIN or (kind in CONTAINERS and not value):
+                    continue
+                if seen is not None:
+                    self._look_into(value, seen)
+                elif kind in CONTAINERS:
+                    self.inside.extend(CONTAINERS[kind](value))
+                elif kind in PLAIN_TENSORS:
+                    self.inside.append(_facts_of_tensor(value))
         except Unwatchable as why:
             self.unwatchable = str(why)
 
-    def _look_shallowly(self) -> None:
-        for value in self.values:
-            kind = type(value)
-            if kind in CONTAINERS:
-                self.inside.extend(CONTAINERS[kind](value))
-            elif kind in PLAIN_TENSORS:
-                self.inside.extend(_of_tensor(value))
-
-    def _look_into(self, pending: list[Any], seen: set[int]) -> None:
-        inside = self.inside
+    def _look_into(self, value: Any, seen: set[int]) -> None:
+        inside, pending = self.inside, [value]
         while pending:
             value = pending.pop()
             kind = type(value)
@@ -128,6 +126,10 @@ class _Held:
             if kind in PLAIN or kind in CONSTANT or id(value) in seen:
                 continue
             seen.add(id(value))
+            if kind in CONTAINERS and not value:
+                continue
+            if kind in FACTS:
+                inside.append(FACTS[kind](value))
             within = _within(value, kind)
             if within:
                 inside.append(len(within))
@@ -150,13 +152,21 @@ END = object()
 """No attribute's value."""
 
 
+class _Facts(tuple[object, ...]):
+    """What is compared by value of an object that is held besides."""
+
+
 def _are_same(left: list[Any], right: list[Any]) -> bool:
     if len(left) != len(right):
         return False
-    return all(map(operator.is_, left, right)) or all(
-        a is b or (type(a) is type(b) and type(a) in PLAIN and repr(a) == repr(b))
-        for a, b in zip(left, right, strict=True)
-    )
+    return all(map(operator.is_, left, right)) or all(map(_is_same, left, right))
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    kind = type(left)
+    if left is right:
+        return True
+    return kind is type(right) and (left == right if kind is _Facts else kind in PLAIN and repr(left) == repr(right))
 
 
 @functools.lru_cache(maxsize=256)
@@ -192,10 +202,8 @@ def _within(value: Any, kind: type) -> list[Any]:
     Raises:
         Unwatchable: it may hold what cannot be had.
     """
-    if kind in CONTAINERS and kind is not OrderedDict:
-        return list(CONTAINERS[kind](value)) if value else []
-    if kind is OrderedDict and not value:
-        return [vars(value)] if vars(value) else []
+    if kind in CONTAINERS:
+        return list(CONTAINERS[kind](value))
     look_at = LOOKS.get(kind)
     if look_at is not None:
         return look_at(value)
@@ -206,36 +214,40 @@ def _within(value: Any, kind: type) -> list[Any]:
     return _of_object(value, kind)
 
 
-def _of_tensor(value: torch.Tensor) -> list[Any]:
-    """How a tensor looks, where its memory is and what it holds: `parameter.data = …` leaves it the same object."""
+def _facts_of_tensor(value: torch.Tensor) -> _Facts:
+    """Where a tensor's memory is, how often it or how it looks at it was written, and the bytes where it has any.
+
+    `parameter.data = …` gives it other memory and leaves it the same object; who writes past torch (NumPy, raw memory)
+    moves no counter.
+    """
     try:
         must_be_modelled(value)
     except Unmodelled:
-        return []  # operations on it are not modelled either
-    size, *others = look(value)
-    held = [*size, *others[0], *others[1:], value.untyped_storage()._cdata]
-    if not value.is_inference():
-        held.append(value._version)
-    if value.device.type == "cpu":
-        held.append(digest_of_bytes(value))
+        return _Facts()  # operations on it are not modelled either
+    version = None if value.is_inference() else value._version
+    known = digest_of_bytes(value) if not value.is_meta and value.device.type == "cpu" else None
+    return _Facts((value.untyped_storage()._cdata, version, known))
+
+
+def _of_tensor(value: torch.Tensor) -> list[Any]:
     own = value.__dict__
-    return [*held, *_of_dict(own)] if own else held
+    return _of_dict(own) if own else []
+
+
+def _facts_of_array(value: np.ndarray[Any, Any]) -> _Facts:
+    return _Facts((str(value.dtype), value.shape, value.strides, None if value.dtype.hasobject else value.tobytes()))
 
 
 def _of_array(value: np.ndarray[Any, Any]) -> list[Any]:
-    held = list(value.ravel()) if value.dtype.hasobject else [value.tobytes()]
-    return [str(value.dtype), *value.shape, *value.strides, *held]
+    return list(value.ravel()) if value.dtype.hasobject else []
 
 
 def _of_function(value: types.FunctionType) -> list[Any]:
-    cells = [cell for cell in value.__closure__ or () if _is_filled(cell)]
-    return [
-        *(cell.cell_contents for cell in cells),
-        value.__code__,
-        value.__defaults__,
-        value.__kwdefaults__,
-        vars(value),
-    ]
+    held: list[Any] = [value.__code__]
+    if value.__closure__:
+        held += [cell.cell_contents for cell in value.__closure__ if _is_filled(cell)]
+    held += [part for part in (value.__defaults__, value.__kwdefaults__, value.__dict__) if part]
+    return held
 
 
 def _is_filled(cell: types.CellType) -> bool:
@@ -263,6 +275,13 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
 _TEXT_OF: dict[type, Callable[[Any], str]] = {kind: kind.__repr__ for kind in PLAIN}  # type: ignore[misc]  # unbound
 
 
+FACTS: dict[type, Callable[[Any], _Facts]] = {
+    **dict.fromkeys(PLAIN_TENSORS, _facts_of_tensor),
+    np.ndarray: _facts_of_array,
+}
+"""What is compared by value of objects of these classes."""
+
+
 def _of_object(value: Any, kind: type) -> list[Any]:
     """The attributes of an object, those in slots included, and its items if it is a container as well.
 
@@ -282,6 +301,8 @@ def _of_object(value: Any, kind: type) -> list[Any]:
         held.append(_TEXT_OF[base](value))
     elif base in LOOKS:
         held.extend(LOOKS[base](value))
+    if base in FACTS:
+        held.append(FACTS[base](value))
     if kind.__dictoffset__:
         held.append(object.__getattribute__(value, "__dict__"))
     return held

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from conformance.subject.build import copy_of
 from conformance.subject.passes import Pass
 from conformance.subject.subject import OTHER_CLASSES, Subject
 
 
-def _reset(subject: Subject, model: torch.nn.Module, *arguments: Any) -> None:
+def _reset(subject: Subject, model: nn.Module, *arguments: Any) -> None:
     """`model.reset_classifier(*arguments)` where models are built, in eval mode, new parameters named."""
     before = len(subject.ledger)
     subject.construct(
@@ -55,6 +56,10 @@ def none_to_other(subject: Subject) -> tuple[int | None, Any]:
     return subject.once("reset from none", make)
 
 
+INDIFFERENT = frozenset({nn.Conv1d, nn.Conv2d, nn.Flatten, nn.Identity, nn.LayerNorm, nn.Linear, nn.ReLU})
+"""Classes of torch's whose `forward` never asks whether it is training (torch/nn/modules)."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """What `reset_classifier(OTHER_CLASSES)` did to a float64 model on the meta device."""
@@ -62,10 +67,10 @@ class Placement:
     misplaced: list[tuple[str, str]]
     """Parameters and buffers of another dtype or device, each with where it is."""
     training: list[str]
-    """Modules left in training mode."""
+    """Modules left in training mode that might behave differently there."""
     is_same_in_eval_mode: bool | None
     """Whether the model computes with them what it computes in eval mode; None where that could not be looked at."""
-    model: torch.nn.Module
+    model: nn.Module
     num_classes: int | None
 
 
@@ -87,14 +92,23 @@ def placement(subject: Subject) -> Placement:
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
             if tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64)
         ]
-        training = [name for name, part in model.named_modules() if part.training]
+        training = [name for name, part in model.named_modules() if part.training and not _is_indifferent(part)]
         is_same = None if misplaced else not training or _is_same_in_eval_mode(subject, model)
         return Placement(misplaced, training, is_same, model.eval(), getattr(model, "num_classes", None))
 
     return subject.once("placement", make)
 
 
-def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool | None:
+def _is_indifferent(part: nn.Module) -> bool:
+    """Whether a module is one of torch's that does the same in training and in eval mode, nothing hung onto it."""
+    return (
+        type(part) in INDIFFERENT
+        and "forward" not in vars(part)
+        and not (part._forward_hooks or part._forward_pre_hooks)
+    )
+
+
+def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
     """Whether the model computes as it stands by the same operations as in eval mode; None if one cannot tell."""
     images = subject.images.to(torch.float64)
     subject.ledger.name_leaf("input", [("images as float64", images, None)])
@@ -110,14 +124,14 @@ def _is_same_in_eval_mode(subject: Subject, model: torch.nn.Module) -> bool | No
     return as_it_stands.number == in_eval.number
 
 
-def other(subject: Subject) -> torch.nn.Module:
+def other(subject: Subject) -> nn.Module:
     """The reset model as float32 again, wholly on the meta device.
 
     Raises:
         Exception: whatever timm raises.
     """
 
-    def make() -> torch.nn.Module:
+    def make() -> nn.Module:
         model = subject.settle(placement(subject).model)
         return copy_of(model, subject.ledger, torch.float32) or model.to(torch.float32)
 
