@@ -13,7 +13,8 @@ from pathlib import PurePath
 import msgspec
 
 from conformance.claims import CLAIMS
-from conformance.claims.claim import not_applicable, undecided, violated
+from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
+from conformance.claims.numbers import measured
 from conformance.record import Cell, Record, Verdict
 from conformance.subject import Pass, Shapes, Subject, leave_out_threads
 from conformance.subject.subject import BATCH
@@ -30,6 +31,8 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\]{1,255}\\){1,50}"
 )
 """The directories of an absolute path: another machine has others."""
+
+ON_META = "cannot be decided on the meta device"
 
 META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage", re.IGNORECASE)
 """In the message where an operation refuses the meta device (a branch on a value, a kernel that does not exist there).
@@ -72,9 +75,29 @@ class Examination:
                 cell = claim.decide(self.subject)
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
             cell = cell_of(error)
+        try:
+            if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
+                cell = self._measured(claim, cell)
         finally:
             self.cost[claim_id] = time.perf_counter() - started
         return _with_cause(claim_id, cell)
+
+    def _measured(self, claim: Claim, cell: Cell) -> Cell:
+        """What real numbers say where the engine could not tell; a failure of theirs leaves the cell undecided."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                by_numbers = measured(claim, self.subject)
+        except Exception as error:  # noqa: BLE001  # the boundary again
+            by_numbers = cell_of(error)
+            if by_numbers.cause != MEMORY and cell.reason and cell.reason.startswith(ON_META):
+                return by_numbers  # what the model raises on real tensors is its own fault
+            return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
+        if by_numbers.verdict is Verdict.HOLDS and is_unprovable(cell):
+            return undecided(f"{cell.reason}; nothing else was measured, but what is hidden may show later")
+        if by_numbers.verdict is Verdict.UNDECIDED:
+            return undecided(f"{cell.reason}; measured: {by_numbers.reason}")
+        return by_numbers
 
     def describe(self) -> Record:
         """The facts of the subject (class, widths, fingerprints), without cells. Nothing is built if `builds` fails."""
@@ -114,13 +137,19 @@ def cell_of(error: BaseException) -> Cell:
     """The cell of an exception where the contract says that the call works."""
     reason = _reason(error)
     if any(isinstance(one, MemoryError) or OUT_OF_MEMORY.search(_text(one)) for one in _chain(error)):
-        return undecided(f"memory ran out: {reason}", cause=_digest("memory"))
+        return undecided(f"memory ran out: {reason}", cause=MEMORY)
     frame = _timm_frame(error)
     where = f" (timm/{frame})" if frame and "timm/" not in reason else ""
     cause = _digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
-    if META_ONLY.search(_text(error)):
-        return undecided(f"cannot be decided on the meta device: {type(error).__name__}: {reason}{where}", cause=cause)
+    if _is_of_meta(_text(error)):
+        return undecided(f"{ON_META}: {type(error).__name__}: {reason}{where}", cause=cause)
     return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)
+
+
+def _is_of_meta(text: str) -> bool:
+    """Whether the meta device is to blame. The TorchScript interpreter drops the message of a Python kernel."""
+    is_wordless = "TorchScript interpreter" in text and text.rstrip().endswith("RuntimeError:")
+    return is_wordless or META_ONLY.search(text) is not None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -192,6 +221,10 @@ def _with_cause(claim_id: str, cell: Cell) -> Cell:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:10]
+
+
+MEMORY = _digest("memory")
+"""The cause of every cell that memory was too small for."""
 
 
 def _facts(subject: Subject, *, traced: bool) -> Record:

@@ -77,6 +77,22 @@ def undecided(reason: str, *, cause: str | None = None) -> Cell:
     return Cell(verdict=Verdict.UNDECIDED, reason=reason, cause=cause)
 
 
+NO_PROOF = "no proof: "
+
+
+def unprovable(why: str) -> Cell:
+    """Undecided because something that no number stands for may have a part in the computation: state, chance.
+
+    Measuring may refute such a claim. It cannot confirm it: what is hidden may show at the next call.
+    """
+    return undecided(NO_PROOF + why)
+
+
+def is_unprovable(cell: Cell) -> bool:
+    """Whether `unprovable` made the cell."""
+    return cell.verdict is Verdict.UNDECIDED and str(cell.reason).startswith(NO_PROOF)
+
+
 def not_applicable(reason: str) -> Cell:
     """The claim has no meaning for this subject."""
     return Cell(verdict=Verdict.NOT_APPLICABLE, reason=reason)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from conformance.claims.claim import claim, holds, not_applicable, undecided, violated
-from conformance.claims.equality import describe, same, shapes
+from conformance.claims.equality import describe, judged, same, shapes
 from conformance.record import Cell, Evidence
 from conformance.subject import OTHER_CLASSES, Subject, resets, usage
+from conformance.subject.real import RealPass
 
 TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
 TIMM_DOCUMENTATION = "timm documentation: feature extraction, pooled features"
@@ -104,9 +105,15 @@ def classifier_named(subject: Subject) -> Cell:
             return violated(
                 f"default_cfg names the classifier {name!r}, a {type(modules[name]).__name__} without weight"
             )
-    last = usage.is_last_applied(subject, names)
-    if last is None:
-        return undecided(f"no proof that nothing is computed after {', '.join(names)}, which default_cfg names")
-    if not last:
-        return violated(f"forward_head does not call all of {', '.join(names)}, which default_cfg names its classifier")
-    return holds(Evidence.PROVED)
+    taken, silent = usage.caught(subject, names)
+    named = ", ".join(names)
+    if silent:
+        return violated(f"forward_head does not call all of {named}, which default_cfg names its classifier")
+    if isinstance(taken, RealPass):
+        logits, *outputs = taken.as_given
+        if any(output.shape != logits.shape for output in outputs):
+            return violated(f"{named} give {describe(outputs)}, the logits are {describe(logits)}")
+        return judged(usage.from_mean(taken), "the logits", f"what {named} give, which default_cfg names,")
+    if usage.is_last_applied(subject, taken):
+        return holds(Evidence.PROVED)
+    return undecided(f"no proof that nothing is computed after {named}, which default_cfg names")

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from conformance.claims.claim import holds, undecided, violated
+from conformance.claims.claim import holds, undecided, unprovable, violated
 from conformance.engine.difference import where_they_part
+from conformance.engine.measure import Difference
 from conformance.record import Cell, Evidence
-from conformance.subject import Pass, Subject
+from conformance.subject import Pass, RealSubject, Subject
 
 
 def describe(output: Any) -> str:
@@ -52,17 +53,40 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
             left=describe(left.output),
             right=describe(right.output),
         )
+    if isinstance(subject, RealSubject):
+        return judged(subject.difference(left, right), what, other)
     for taken in (left, right):
         if taken.unprovable:
-            return undecided(f"no proof: {taken.unprovable[0]}")
+            return unprovable(taken.unprovable[0])
     assert left.number is not None
     assert right.number is not None
     values = subject.ledger.values
     why = values.why_fresh(left.number) or values.why_fresh(right.number)
     if why is not None:
-        return undecided(f"no proof: the result depends on {why}")
+        return unprovable(f"the result depends on {why}")
     if left.number == right.number:
         return holds(Evidence.PROVED)
     return undecided(
         f"{what} and {other} compute with different operations: {where_they_part(values, left.number, right.number)}"
+    )
+
+
+def judged(difference: Difference, what: str, other: str) -> Cell:
+    """What a measured difference says of two results, which `what` and `other` name in the reason."""
+    if difference.is_none:
+        return holds(Evidence.MEASURED)
+    precision = str(difference.dtype).removeprefix("torch.")
+    if difference.problem is not None:
+        return undecided(f"{what} and {other} could not be compared in {precision}: {difference.problem}")
+    if difference.is_none is None:
+        return undecided(
+            f"{what} and {other} differ by {difference.error:.1g} times the output's size in {precision}, "
+            f"where rounding makes {difference.rounding:.1g}: too much for one function, too little for two"
+        )
+    error = float(f"{difference.error:.2g}")
+    return violated(
+        f"{what} and {other} differ by {error:g} times the output's size",
+        Evidence.MEASURED,
+        max_relative_error=error,
+        dtype=precision,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from conformance.claims.claim import claim, holds, not_applicable, undecided, violated
+from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
 from conformance.claims.equality import describe, same
 from conformance.record import Cell, Evidence, Level
-from conformance.subject import Subject
+from conformance.subject import RealSubject, Subject
 from conformance.subject.passes import tensors_of
 
 TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
@@ -121,13 +121,15 @@ def classifier_consistent(subject: Subject) -> Cell:
 )
 def head_is_pure(subject: Subject) -> Cell:
     """`forward_head` leaves the features as they were, so that one backbone pass serves all three outputs."""
-    features = subject.features
-    if features.number is None or features.unprovable:
-        return undecided(f"no proof: {(*features.unprovable, 'the features have no number')[0]}")
-    for taken in (subject.pre_logits, subject.logits):
+    features, outputs = subject.features, (subject.pre_logits, subject.logits)
+    if isinstance(subject, RealSubject):
+        if subject.is_unchanged(features):
+            return holds(Evidence.MEASURED)
+        return violated("forward_head changes the features that it is given", Evidence.MEASURED)
+    for taken in (features, *outputs):
         if taken.unprovable:
-            return undecided(f"no proof: {taken.unprovable[0]}")
-    if subject.ledger.result(features.output) == features.number:
+            return unprovable(taken.unprovable[0])
+    if subject.is_unchanged(features):
         return holds(Evidence.PROVED)
     return undecided("forward_head writes to the features it is given; no proof that it leaves them as they were")
 

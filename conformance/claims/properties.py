@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from conformance.claims.claim import claim, holds, undecided, violated
+from conformance.claims.claim import claim, holds, undecided, unprovable, violated
 from conformance.claims.equality import describe, same
 from conformance.record import Cell, Evidence
 from conformance.subject import Subject, usage
@@ -26,12 +26,13 @@ def uses_all_parameters(subject: Subject) -> Cell:
     """Every trainable parameter takes part in the output, without which DistributedDataParallel stumbles."""
     forward = subject.forward
     if forward.unprovable:
-        return undecided(f"no proof: {forward.unprovable[0]}")
+        return unprovable(forward.unprovable[0])
     unused = usage.unused_parameters(subject)
+    evidence = Evidence.MEASURED if subject.measures else Evidence.PROVED
     if not unused:
-        return holds(Evidence.PROVED)
+        return holds(evidence)
     shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
-    return violated(f"the output does not depend on {shown}", Evidence.PROVED, unused=unused)
+    return violated(f"the output does not depend on {shown}", evidence, unused=unused)
 
 
 @claim(

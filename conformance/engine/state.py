@@ -45,10 +45,6 @@ class Unwatchable(Exception):  # a fact about an object, not a fault of the prog
     """Something that may keep state where nobody sees it."""
 
 
-class Onlooker:
-    """Base of hooks of ours that are on a model while it is watched: what they keep is not the model's."""
-
-
 def parts_of(*modules: torch.nn.Module) -> list[torch.nn.Module]:
     """The modules and all below them, each once: what `Module.modules` gives, which is slow in deep models."""
     found: dict[int, torch.nn.Module] = {}
@@ -207,7 +203,7 @@ def _within(value: Any, kind: type) -> list[Any]:
     look_at = LOOKS.get(kind)
     if look_at is not None:
         return look_at(value)
-    if issubclass(kind, type | Onlooker) or kind.__module__ == "typing":
+    if issubclass(kind, type) or kind.__module__ == "typing":
         return []  # the modules' own classes are looked at, others are constants
     if issubclass(kind, torch.Tensor):
         raise Unwatchable(f"a tensor of class {kind.__name__}")

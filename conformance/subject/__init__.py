@@ -4,6 +4,7 @@ from conformance.engine.shapes import Shapes
 from conformance.engine.threads import leave_out_threads
 from conformance.subject.names import names
 from conformance.subject.passes import Pass
+from conformance.subject.real import RealSubject
 from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
 
-__all__ = ["CLASSES", "OTHER_CLASSES", "Pass", "Shapes", "Subject", "leave_out_threads", "names"]
+__all__ = ["CLASSES", "OTHER_CLASSES", "Pass", "RealSubject", "Shapes", "Subject", "leave_out_threads", "names"]

@@ -65,13 +65,32 @@ class BulkOnMeta(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if self._spare and func in INITIALISERS and type(args[0]) is torch.nn.Parameter and args[0].is_meta:
+        filled = _filled_parameter(func, args, kwargs) if self._spare else None
+        if filled is not None and filled.is_meta:
             with torch._C.DisableTorchFunction():
-                self._ledger.hold(args[0].untyped_storage(), self._ledger.values.fresh("an initial weight"))
-            return args[0]
+                self._ledger.hold(filled.untyped_storage(), self._ledger.values.fresh("an initial weight"))
+            return filled
         if func in BULK_FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
+
+
+class Uninitialised(TorchFunctionMode):
+    """The function mode under which models are built whose weights are going to be drawn: nothing fills parameters."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        filled = _filled_parameter(func, args, kwargs or {})
+        return func(*args, **(kwargs or {})) if filled is None else filled
+
+
+def _filled_parameter(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.nn.Parameter | None:
+    """The parameter that a call only fills with initial weights and gives back, or None if it does something else."""
+    if func not in INITIALISERS and getattr(func, "__module__", None) != "torch.nn.init":
+        return None
+    target = args[0] if args else kwargs.get("tensor")
+    return target if type(target) is torch.nn.Parameter else None
 
 
 def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:

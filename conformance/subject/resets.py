@@ -14,12 +14,13 @@ from torch import nn
 
 from conformance.subject.build import copy_of
 from conformance.subject.passes import Pass
+from conformance.subject.real import RealSubject
 from conformance.subject.subject import OTHER_CLASSES, Subject
 
 
 def _reset(subject: Subject, model: nn.Module, *arguments: Any) -> None:
     """`model.reset_classifier(*arguments)` where models are built, in eval mode, new parameters named."""
-    before = len(subject.ledger)
+    before = subject.mark(model)
     subject.construct(
         lambda: model.reset_classifier(*arguments),  # type: ignore[operator]  # timm's models have it
         spare_initialisers=False,
@@ -90,7 +91,7 @@ def placement(subject: Subject) -> Placement:
         misplaced = [
             (name, f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}")
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
-            if tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64)
+            if tensor.device != subject.images.device or (tensor.is_floating_point() and tensor.dtype != torch.float64)
         ]
         training = [name for name, part in model.named_modules() if part.training and not _is_indifferent(part)]
         is_same = None if misplaced else not training or _is_same_in_eval_mode(subject, model)
@@ -111,7 +112,8 @@ def _is_indifferent(part: nn.Module) -> bool:
 def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
     """Whether the model computes as it stands by the same operations as in eval mode; None if one cannot tell."""
     images = subject.images.to(torch.float64)
-    subject.ledger.name_leaf("input", [("images as float64", images, None)])
+    if not subject.measures:
+        subject.ledger.name_leaf("input", [("images as float64", images, None)])
     modes = {part: part.training for part in model.modules()}
     as_it_stands = subject.run(lambda: model(images.detach()), model)
     model.eval()
@@ -119,6 +121,8 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
     for part, mode in modes.items():
         part.training = mode
     # The weights of a float64 model are unknown, and the same in both passes; what is random differs.
+    if isinstance(subject, RealSubject):
+        return subject.difference(as_it_stands, in_eval).is_none
     if not (as_it_stands.is_provable and in_eval.is_provable):
         return None
     return as_it_stands.number == in_eval.number
@@ -133,7 +137,8 @@ def other(subject: Subject) -> nn.Module:
 
     def make() -> nn.Module:
         model = subject.settle(placement(subject).model)
-        return copy_of(model, subject.ledger, torch.float32) or model.to(torch.float32)
+        copied = None if subject.measures else copy_of(model, subject.ledger, torch.float32)
+        return copied or model.to(torch.float32)
 
     return subject.once("other", make)
 

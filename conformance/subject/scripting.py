@@ -33,6 +33,10 @@ def scripted(subject: Subject) -> torch.jit.ScriptModule:
     return subject.once("scripted", make)
 
 
+UNTIL_OPTIMISED = 4
+"""Calls after which torch's executor runs what its optimiser made of the program."""
+
+
 def _effects(subject: Subject, module: torch.jit.ScriptModule) -> script.Effects:
     """What the scripted model does besides computing; what was loaded from it is the same program."""
     return subject.once("effects", lambda: script.effects_of(module))
@@ -62,6 +66,10 @@ def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], An
     keeps. The last call must find its attributes as it leaves them, and each must give what the first gave: then so do
     all that follow. What an object keeps that is no module cannot be looked at.
     """
+    if subject.measures:
+        for _ in range(UNTIL_OPTIMISED - 1):
+            subject.look(call)
+        return subject.run(call)
     effects = _effects(subject, scripted(subject))
     # A callback is a method of the classes that were compiled from, or a function in their files.
     watched = [subject.untouched] if effects.calls_python else []

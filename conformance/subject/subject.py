@@ -29,6 +29,9 @@ OTHER_CLASSES = 7
 class Subject:
     """One model under test. Everything is built when first asked for and kept; a failure is kept and raised again."""
 
+    measures = False
+    """Whether it computes on real numbers: see `conformance.subject.real`."""
+
     def __init__(self, name: str, shapes: Shapes | None = None) -> None:
         self.name = name
         self.ledger = Ledger(shapes)
@@ -67,11 +70,15 @@ class Subject:
         name_leaves(model, self.ledger)
         return model
 
-    def settle_changed(self, model: torch.nn.Module, known_before: int) -> torch.nn.Module:
+    def mark(self, model: torch.nn.Module) -> Any:  # noqa: ARG002  # what matters here is all that is known
+        """What `settle_changed` needs to know of the model before it is changed."""
+        return len(self.ledger)
+
+    def settle_changed(self, model: torch.nn.Module, known_before: Any) -> torch.nn.Module:
         """A model that was changed, likewise; weights of before hold what they held or what was written to them.
 
-        Only memory that the ledger did not know is named, as other weights than those of the same name before:
-        `known_before` is how much it knew.
+        Only memory that was not known is named, as other weights than those of the same name before: `known_before` is
+        what `mark` gave.
         """
         move_to_meta(model.eval(), self.ledger)
         name_leaves(model, self.ledger, known_before=known_before)
@@ -202,6 +209,10 @@ class Subject:
         with looking(self.ledger):
             return call()
 
+    def is_unchanged(self, taken: Pass) -> bool:
+        """Whether the tensors that a call gave still hold what they held then, as far as numbers tell."""
+        return taken.number is None or self.ledger.result(taken.output) == taken.number
+
     @property
     def features(self) -> Pass:
         """`forward_features(images)`."""
@@ -220,8 +231,7 @@ class Subject:
 
     def _run_head(self, **arguments: bool) -> Pass:
         model, features = self.headed, self.features
-        is_untouched = features.number is None or self.ledger.result(features.output) == features.number
-        written = () if is_untouched else ("an earlier call of forward_head wrote to the features",)
+        written = () if self.is_unchanged(features) else ("an earlier call of forward_head wrote to the features",)
         taken = self.run(
             lambda: model.forward_head(features.output, **arguments),  # type: ignore[operator]  # timm's models have it
             model,

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from conformance.engine.measure import Difference, difference
 from conformance.engine.rewrites import FLOATING
-from conformance.engine.state import Onlooker
 from conformance.engine.values import Node
 from conformance.subject import resets
 from conformance.subject.build import named_tensors
-from conformance.subject.passes import tensors_of
+from conformance.subject.passes import Pass, tensors_of
+from conformance.subject.real import RealPass
 from conformance.subject.subject import Subject
 
 
@@ -26,7 +27,7 @@ def unused_parameters(subject: Subject) -> list[str]:
         for kind, name, tensor in named_tensors(subject.headed)
         if kind == "parameter" and tensor.requires_grad
     ]
-    if subject.forward.detached:
+    if subject.forward.detached or subject.measures:
         reached = _reached_by_autograd(subject.headed, subject.images)
         return sorted(name for name, tensor in trainable if id(tensor) not in reached)
     number = subject.forward.number
@@ -70,49 +71,65 @@ COMBINING = frozenset(
 """What may be done with the outputs of several classifiers: averages and weighted sums of them."""
 
 
-class _Catcher(Onlooker):
-    """A forward hook that keeps what its module gave under the module's name."""
-
-    def __init__(self, name: str, given: dict[str, Any]) -> None:
-        self._name, self._given = name, given
-
-    def __call__(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-        self._given[self._name] = output
-
-
-def is_last_applied(subject: Subject, names: list[str]) -> bool | None:
-    """Whether the logits are what the one named module gave, or a combination of what all the named modules gave.
+def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str]]:
+    """One call of `forward_head` on the features in which the named modules are listened to.
 
     Returns:
-        None where that is not proved; False where a named module had no part in the logits.
+        The call, which gives the logits and then a copy of what each of the modules gave as it gave it, in order of
+        `names`; and the modules that were not called.
     """
     model, features = subject.headed, subject.features.output
-    given: dict[str, Any] = {}
     modules = dict(model.named_modules())
-    hooks = [modules[name].register_forward_hook(_Catcher(name, given)) for name in names]
+    given: dict[str, list[torch.Tensor]] = {}
 
     def call() -> list[torch.Tensor]:
         given.clear()
-        logits = model.forward_head(features)  # type: ignore[operator]  # timm's models have it
-        return [tensor.flatten() for tensor in (*tensors_of(logits), *tensors_of(list(given.values())))]
+        # What is computed in place afterwards must not reach the copies.
+        hooks = [
+            modules[name].register_forward_hook(
+                lambda _module, _inputs, output, name=name: given.update(
+                    {name: [tensor.clone() for tensor in tensors_of(output)]}
+                )
+            )
+            for name in names
+        ]
+        try:
+            logits = model.forward_head(features)  # type: ignore[operator]  # timm's models have it
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [*tensors_of(logits), *(tensor for name in names for tensor in given.get(name, []))]
 
-    try:
-        taken = subject.run(call, model, writable=tensors_of(features))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if len(given) < len(names):
-        return False
+    taken = subject.run(call, model, writable=tensors_of(features))
+    return taken, {name for name in names if name not in given}
+
+
+def is_last_applied(subject: Subject, taken: Pass) -> bool:
+    """Whether it is proved of a `caught` call that the logits combine what the modules gave.
+
+    One module's output is the logits, or they are elements of it; of several they are a mean or a weighted sum.
+    """
     if not taken.is_provable:
-        return None
+        return False
     assert taken.number is not None
-    values = subject.ledger.values
-    logits, *outputs = values.node(taken.number).children
-    if len(names) == 1:
-        return True if logits == outputs[-1] else None
-    cut = {child for output in outputs for child in (output, *values.node(output).children)}
-    combined = all(node.label in COMBINING for node in values.reached_from([logits], cut))
-    return True if combined else None
+    values, content = subject.ledger.values, subject.ledger.content
+    logits, *outputs = taken.output
+    number, *others = values.node(taken.number).children
+    if len(others) == 1:
+        stored = (logits.untyped_storage(), outputs[0].untyped_storage())
+        return number == others[0] or content(stored[0]) == content(stored[1])
+    cut = {child for other in others for child in (other, *values.node(other).children)}
+    return all(node.label in COMBINING for node in values.reached_from([number], cut))
+
+
+def from_mean(taken: RealPass) -> Difference:
+    """How far the logits of a `caught` call are from the mean of what the modules gave, all of one shape."""
+
+    def parts(tensors: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        logits, *outputs = tensors
+        return [logits], [torch.stack(outputs).mean(0)]
+
+    return difference(*parts(taken.as_given), *parts(tensors_of(taken.again())))
 
 
 def output_in(subject: Subject, dtype: torch.dtype) -> Any:

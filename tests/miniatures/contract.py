@@ -330,7 +330,7 @@ class breaks_classifier_consistent(Conv):
     """`get_classifier` gives more than `forward_head` applies."""
 
     def get_classifier(self) -> nn.Module:
-        return nn.Sequential(self.act, self.fc)
+        return nn.Sequential(nn.Sigmoid(), self.fc)
 
 
 class breaks_head_is_pure(Conv):

@@ -1,0 +1,187 @@
+"""This module is the subject on real numbers: every claim can be decided of it as of the one without weights.
+
+Models are built on the CPU, every parameter and persistent buffer is drawn anew by its name, and nothing is ever
+copied: what a model kept from a run must not meet other weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import timm
+import torch
+from torch import nn
+
+from conformance.engine import measure
+from conformance.subject.build import Uninitialised, named_tensors
+from conformance.subject.passes import Pass, tensors_of
+from conformance.subject.subject import BATCH, CLASSES, Subject
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RealPass(Pass):
+    """One call on real numbers. Nothing is numbered."""
+
+    again: Callable[[], Any] = field(kw_only=True)
+    """What the call gives with other rounding errors."""
+    as_given: list[torch.Tensor] = field(kw_only=True)
+    """Copies of the tensors that it gave, as they were then."""
+
+
+class RealSubject(Subject):
+    """The model of `plan` with weights drawn by `seed`, computing in `dtype` on square images of `size` pixels.
+
+    `plan` is the subject without weights, which is asked for what needs none; with `size` None the images are as large
+    as the model declares.
+    """
+
+    measures = True
+
+    def __init__(self, plan: Subject, seed: int, dtype: torch.dtype, size: int | None = None) -> None:
+        super().__init__(plan.name)
+        self.plan, self.seed, self.dtype, self.size = plan, seed, dtype, size
+        self._count = itertools.count()
+
+    @property
+    def as_built(self) -> nn.Module:
+        """`create_model(name)`, without weights where that can be built: for what needs none."""
+        try:
+            return self.plan.as_built
+        except Exception:  # noqa: BLE001  # a model for real tensors only
+            return super().as_built
+
+    def construct(self, make: Callable[[], T], *, spare_initialisers: bool = True) -> T:  # noqa: ARG002  # as the base
+        """Run `make` as it is."""
+        return make()
+
+    def settle(self, model: nn.Module) -> nn.Module:
+        """The new model in eval mode, in the subject's dtype, its weights drawn."""
+        model = self._drawn(model)
+        if any(map(measure.has_statistics, model.modules())):
+            known = self.once("statistics", self._statistics)
+            with torch.no_grad():
+                for _, name, tensor in named_tensors(model):
+                    if name in known and known[name].shape == tensor.shape:
+                        tensor.copy_(known[name])
+        return model
+
+    def _drawn(self, model: nn.Module) -> nn.Module:
+        model = model.eval().to(self.dtype)
+        measure.draw_all(named_tensors(model), self.seed, known=set())
+        return model
+
+    def _statistics(self) -> dict[str, torch.Tensor]:
+        """By name, statistics of batch norms that are near those of the images, without which signals die away."""
+        arguments: dict[str, Any] = {} if getattr(self.as_built, "num_classes", 0) else {"num_classes": CLASSES}
+        model, images = self._drawn(self._uninitialised(**arguments)), self.images
+        return measure.statistics(model, lambda: model(images), self.seed)
+
+    def settle_changed(self, model: nn.Module, known: set[int]) -> nn.Module:
+        """A model that was changed: what is new in it is drawn as other weights than those of the same name before."""
+        measure.draw_all(named_tensors(model.eval()), self.seed, known, "later ")
+        return model
+
+    def mark(self, model: nn.Module) -> set[int]:
+        """The storages of the model's tensors, to be handed to `settle_changed`."""
+        return {tensor.untyped_storage()._cdata for _, _, tensor in named_tensors(model)}
+
+    def build(self, **arguments: Any) -> nn.Module:
+        """A new model on the CPU, its weights drawn."""
+        return self.settle(self._uninitialised(**arguments))
+
+    def _uninitialised(self, **arguments: Any) -> nn.Module:
+        with Uninitialised():
+            return timm.create_model(self.name, **arguments)
+
+    def another(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """One more headed model, of `dtype` where that is given."""
+        model = self.build_headed()
+        return model if dtype is None else model.to(dtype)
+
+    @property
+    def untouched(self) -> nn.Module:
+        """A headed model that nobody runs or changes."""
+        return self.once("untouched", self.build_headed)
+
+    def build_headed(self, **arguments: Any) -> nn.Module:
+        """A new model with a classifier: as `create_model` builds it, or with `CLASSES` where that gives none."""
+        if getattr(self.as_built, "num_classes", 0):
+            return self.build(**arguments)
+        return self.build(num_classes=CLASSES, **arguments)
+
+    def another_that_ran(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """One more headed model that has run on the images."""
+        model, images = self.another(), self.images
+        with torch.no_grad():
+            model(images)
+        return model if dtype is None else model.to(dtype)
+
+    def _make_images(self) -> torch.Tensor:
+        channels, height, width = self.input_size
+        return measure.images(self.seed, (BATCH, channels, self.size or height, self.size or width)).to(self.dtype)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The images, each time in memory of their own."""
+        return self.once("images", self._make_images).clone()
+
+    def run(
+        self,
+        call: Callable[[], T],
+        *modules: nn.Module,  # noqa: ARG002  # as the base has it
+        writable: Iterable[torch.Tensor] = (),
+    ) -> RealPass:
+        """Call, without gradients. A repetition finds what is in `writable` as it is now."""
+        given = [(tensor, tensor.clone()) for tensor in writable]
+        as_before = measure.chance()
+        with torch.no_grad():
+            output = call()
+        seed = next(self._count)
+
+        def again() -> Any:
+            left = [tensor.clone() for tensor, _ in given]
+            as_now = measure.chance()
+            as_before()
+            with torch.no_grad():
+                for tensor, before in given:
+                    tensor.copy_(before)
+                with measure.Rounding(seed):
+                    repeated = call()
+                for (tensor, _), after in zip(given, left, strict=True):
+                    tensor.copy_(after)
+            as_now()
+            return repeated
+
+        kept = [tensor.clone() for tensor in tensors_of(output)]
+        return RealPass(output, None, (), again=again, as_given=kept)
+
+    def look(self, call: Callable[[], T]) -> T:
+        """What a call gives."""
+        with torch.no_grad():
+            return call()
+
+    def difference(self, left: Pass, right: Pass) -> measure.Difference:
+        """How far the results of two calls are from each other."""
+        assert isinstance(left, RealPass)
+        assert isinstance(right, RealPass)
+        return measure.difference(left.as_given, right.as_given, tensors_of(left.again()), tensors_of(right.again()))
+
+    def is_unchanged(self, taken: Pass) -> bool:
+        """Whether the tensors that a call gave are what they were then, bit for bit."""
+        assert isinstance(taken, RealPass)
+        return all(map(torch.equal, tensors_of(taken.output), taken.as_given))
+
+    @property
+    def headless_forward(self) -> Pass:
+        """`create_model(name, num_classes=0)(images)`."""
+
+        def make() -> Pass:
+            model, images = self.build(num_classes=0), self.images
+            return self.run(lambda: model(images), model)
+
+        return self.once("headless forward", make)
