@@ -201,14 +201,22 @@ def show(
         Path | None,
         typer.Option("--from", metavar="FILE", help="Read the verdicts there instead of deciding them now."),
     ] = None,
+    repro: Annotated[
+        bool, typer.Option("--repro", help="Print a program that shows the violation with torch and timm alone.")
+    ] = False,
 ) -> None:
     """Say what one model keeps and breaks, and why.
 
     Decides the core tier now, unless a record file is named. Exits 0 whatever the verdicts.
     """
+    if repro and len(claim or []) != 1:
+        raise CouldNotRun("--repro shows one violation; name its claim with --claim ID")
     record, entries = _decided(model, claim or []) if source is None else _recorded(model, claim or [], source)
     from conformance.report.text import print_claim, print_record
 
+    if repro:
+        _print_program(record, entries[0])
+        return
     console = _console()
     if not claim:
         print_record(record, entries, console)
@@ -283,6 +291,20 @@ def _decided(model: str, claim_ids: list[str]) -> tuple[Record, list[ClaimEntry]
     arguments.known(model, names(), "model of this timm", "timm.list_models()")
     entries = [claim.entry() for claim in wanted or in_tier(Tier.CORE)]
     return decide(model, [entry.id for entry in entries]), entries
+
+
+def _print_program(record: Record, entry: ClaimEntry) -> None:
+    from importlib.metadata import version
+
+    from conformance.claims import CLAIMS
+    from conformance.claims.witness import program
+    from conformance.record import Verdict
+
+    verdict = record.cells[entry.id].verdict
+    if verdict is not Verdict.VIOLATED:
+        raise CouldNotRun(f"{entry.id} of {record.model} is not violated but {verdict}; there is nothing to show")
+    claim = CLAIMS[arguments.known(entry.id, CLAIMS, "claim of this suite", "timm-conformance claims")]
+    typer.echo(program(claim, record.model, version("timm")), nl=False)
 
 
 def _recorded(model: str, claim_ids: list[str], file: Path) -> tuple[Record, list[ClaimEntry]]:

@@ -28,6 +28,8 @@ class Claim:
     """Ids of the claims that must hold for this one to have a meaning."""
     source: str
     """Who makes the promise: a timm document or test, or a downstream project that relies on it."""
+    repro: str
+    """Python that shows a violation, in the terms of `conformance.claims.witness`."""
     decide: Decision
 
     def entry(self) -> ClaimEntry:
@@ -38,7 +40,13 @@ class Claim:
 
 
 def claim(
-    *, group: str, source: str, level: Level = Level.MUST, tier: Tier = Tier.CORE, needs: tuple[str, ...] = ("builds",)
+    *,
+    group: str,
+    source: str,
+    repro: str,
+    level: Level = Level.MUST,
+    tier: Tier = Tier.CORE,
+    needs: tuple[str, ...] = ("builds",),
 ) -> Callable[[Decision], Claim]:
     """Declare the decorated function to be a claim.
 
@@ -56,6 +64,7 @@ def claim(
             tier=tier,
             needs=needs,
             source=source,
+            repro=inspect.cleandoc(repro),
             decide=function,
         )
 

@@ -14,7 +14,16 @@ TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
 TIMM_DOCUMENTATION = "timm documentation: feature extraction, pooled features"
 
 
-@claim(group="classifier", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+@claim(
+    group="classifier",
+    source=TIMM_DOCUMENTATION,
+    needs=("pre_logits_supported",),
+    repro="""
+        pooled = model.forward_head(model.forward_features(x), pre_logits=True)
+        model.reset_classifier(0)
+        compare(model(x), pooled)
+    """,
+)
 def reset_to_pooled(subject: Subject) -> Cell:
     """After `reset_classifier(0)` the model gives what pre_logits were, values and shape."""
     if not subject.classes:
@@ -24,7 +33,15 @@ def reset_to_pooled(subject: Subject) -> Cell:
     )
 
 
-@claim(group="classifier", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+@claim(
+    group="classifier",
+    source=TIMM_DOCUMENTATION,
+    needs=("pre_logits_supported",),
+    repro="""
+        pooled = model.forward_head(model.forward_features(x), pre_logits=True)
+        compare(build(num_classes=0)(x), pooled)
+    """,
+)
 def built_headless(subject: Subject) -> Cell:
     """Built with `num_classes=0` the model gives what pre_logits are with a classifier, values and shape."""
     return same(
@@ -32,7 +49,20 @@ def built_headless(subject: Subject) -> Cell:
     )
 
 
-@claim(group="classifier", source="timm documentation: fine-tuning, reset_classifier", needs=("pre_logits_supported",))
+@claim(
+    group="classifier",
+    source="timm documentation: fine-tuning, reset_classifier",
+    needs=("pre_logits_supported",),
+    repro="""
+        for start in (model.num_classes, 0):
+            model.reset_classifier(start)
+            model.reset_classifier(7)
+            logits = model.double()(x)
+            print("from", start, "classes to 7:", describe(logits), "and num_classes is", model.num_classes)
+            if logits.shape != (len(x), 7) or model.num_classes != 7:
+                sys.exit(1)
+    """,
+)
 def reset_to_classes(subject: Subject) -> Cell:
     """`reset_classifier(N)` gives logits of width N and `num_classes == N`, from no classes and from others."""
     if not subject.classes:
@@ -52,6 +82,13 @@ def reset_to_classes(subject: Subject) -> Cell:
     group="classifier",
     source="timm tests/test_models.py::_assert_reset_classifier_preserves_parent_device_dtype",
     needs=("pre_logits_supported",),
+    repro="""
+        model.reset_classifier(7)
+        print({name: tensor.dtype for name, tensor in model.named_parameters() if tensor.dtype != torch.float64})
+        print("in training mode:", [name for name, part in model.named_modules() if part.training])
+        is_moved = any(tensor.dtype != torch.float64 for tensor in model.parameters())
+        compare(model(x), model.eval()(x)) if not is_moved else sys.exit(1)
+    """,
 )
 def reset_keeps_placement(subject: Subject) -> Cell:
     """`reset_classifier(N)` makes a classifier of the model's dtype and device, and leaves eval mode as it was."""
@@ -69,7 +106,17 @@ def reset_keeps_placement(subject: Subject) -> Cell:
     return violated(f"{left}, and the model computes otherwise")
 
 
-@claim(group="classifier", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
+@claim(
+    group="classifier",
+    source=TIMM_CFG_TEST,
+    needs=("pre_logits_supported",),
+    repro="""
+        features = model.forward_features(x)
+        model.reset_classifier(0, "")
+        print("the model gives", describe(model(x)), "and forward_features", describe(features))
+        sys.exit(describe(model(x)) != describe(features))
+    """,
+)
 def unpooled_reset(subject: Subject) -> Cell:
     """After `reset_classifier(0, '')` the model gives features of the shape that `forward_features` gives."""
     if not subject.classes:
@@ -88,7 +135,21 @@ def unpooled_reset(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="classifier", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
+@claim(
+    group="classifier",
+    source=TIMM_CFG_TEST,
+    needs=("pre_logits_supported",),
+    repro="""
+        names = model.default_cfg["classifier"]
+        names = [names] if isinstance(names, str) else list(names)
+        given = []
+        for name in names:
+            assert hasattr(model.get_submodule(name), "weight"), f"{name} has no weight"
+            model.get_submodule(name).register_forward_hook(lambda *call: given.append(call[-1].clone()))
+        logits = model.forward_head(model.forward_features(x))
+        compare(sum(given) / len(names), logits)
+    """,
+)
 def classifier_named(subject: Subject) -> Cell:
     """`default_cfg['classifier']` names the classifier: modules with weights, and nothing is computed after them."""
     if not subject.classes:

@@ -14,7 +14,12 @@ TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
 TIMM_DOCUMENTATION = "timm documentation: feature extraction, penultimate layer features"
 
 
-@claim(group="head", source="timm documentation: timm.create_model", needs=())
+@claim(
+    group="head",
+    source="timm documentation: timm.create_model",
+    needs=(),
+    repro="timm.create_model(NAME)",
+)
 def builds(subject: Subject) -> Cell:
     """`timm.create_model(name)` builds the model without weights."""
     model = subject.as_built
@@ -23,7 +28,11 @@ def builds(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="head", source=TIMM_DOCUMENTATION)
+@claim(
+    group="head",
+    source=TIMM_DOCUMENTATION,
+    repro="model.forward_features(x)",
+)
 def forward_features_runs(subject: Subject) -> Cell:
     """`model.forward_features(x)` runs on a batch of images of the declared input size."""
     features = subject.features.output
@@ -32,7 +41,19 @@ def forward_features_runs(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="head", source=TIMM_CFG_TEST, needs=("forward_features_runs",))
+@claim(
+    group="head",
+    source=TIMM_CFG_TEST,
+    needs=("forward_features_runs",),
+    repro="""
+        features = model.forward_features(x)
+        print("forward_features gives", describe(features), "and num_features is", model.num_features)
+        if not torch.is_tensor(features):
+            sys.exit(1)
+        is_nchw = features.ndim == 4 and "NHWC" not in str(getattr(model, "output_fmt", "NCHW"))
+        sys.exit(features.shape[1 if is_nchw else -1] != model.num_features)
+    """,
+)
 def features_width(subject: Subject) -> Cell:
     """The channel dimension of the unpooled features equals `model.num_features`.
 
@@ -58,7 +79,16 @@ def features_width(subject: Subject) -> Cell:
     )
 
 
-@claim(group="head", source=TIMM_DOCUMENTATION, needs=("forward_features_runs",))
+@claim(
+    group="head",
+    source=TIMM_DOCUMENTATION,
+    needs=("forward_features_runs",),
+    repro="""
+        pooled = model.forward_head(model.forward_features(x), pre_logits=True)
+        print("pre_logits are", describe(pooled))
+        sys.exit(not torch.is_tensor(pooled))
+    """,
+)
 def pre_logits_supported(subject: Subject) -> Cell:
     """`model.forward_head(features, pre_logits=True)` gives the pooled embedding as one tensor."""
     try:
@@ -77,7 +107,16 @@ def pre_logits_supported(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="head", source=TIMM_CFG_TEST, needs=("pre_logits_supported",))
+@claim(
+    group="head",
+    source=TIMM_CFG_TEST,
+    needs=("pre_logits_supported",),
+    repro="""
+        pooled = model.forward_head(model.forward_features(x), pre_logits=True)
+        print("pre_logits are", describe(pooled), "and head_hidden_size is", model.head_hidden_size)
+        sys.exit(pooled.shape != (len(x), model.head_hidden_size))
+    """,
+)
 def pre_logits_pooled(subject: Subject) -> Cell:
     """pre_logits are (batch, width) with width == `model.head_hidden_size`."""
     pooled = subject.pre_logits.output
@@ -93,13 +132,27 @@ def pre_logits_pooled(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="head", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+@claim(
+    group="head",
+    source=TIMM_DOCUMENTATION,
+    needs=("pre_logits_supported",),
+    repro="compare(model.forward_head(model.forward_features(x)), model(x))",
+)
 def head_composes(subject: Subject) -> Cell:
     """Route 1: `forward_head(forward_features(x))` computes what `model(x)` computes."""
     return same(subject, subject.logits, subject.forward, "forward_head(forward_features(x))", "model(x)")
 
 
-@claim(group="head", source=TIMM_DOCUMENTATION, needs=("pre_logits_supported",))
+@claim(
+    group="head",
+    source=TIMM_DOCUMENTATION,
+    needs=("pre_logits_supported",),
+    repro="""
+        features = model.forward_features(x)
+        pooled = model.forward_head(features, pre_logits=True)
+        compare(model.get_classifier()(pooled), model.forward_head(features))
+    """,
+)
 def classifier_consistent(subject: Subject) -> Cell:
     """Route 2: `get_classifier()(pre_logits)` computes what `forward_head(features)` computes."""
     if not subject.classes:
@@ -118,6 +171,13 @@ def classifier_consistent(subject: Subject) -> Cell:
     group="head",
     source="one backbone pass for three outputs: fine-tuning and retrieval code",
     needs=("pre_logits_supported",),
+    repro="""
+        features = model.forward_features(x)
+        before = [tensor.clone() for tensor in flat(features)]
+        model.forward_head(features, pre_logits=True)
+        model.forward_head(features)
+        compare(flat(features), before)
+    """,
 )
 def head_is_pure(subject: Subject) -> Cell:
     """`forward_head` leaves the features as they were, so that one backbone pass serves all three outputs."""
@@ -139,6 +199,11 @@ def head_is_pure(subject: Subject) -> Cell:
     source="open_clip timm_model.py, autogluon timm_image.py, torchgeo: read num_features as the embedding's width",
     level=Level.SIGNAL,
     needs=("pre_logits_supported",),
+    repro="""
+        pooled = model.forward_head(model.forward_features(x), pre_logits=True)
+        print("pre_logits are", describe(pooled), "and num_features is", model.num_features)
+        sys.exit(pooled.shape[-1] != model.num_features)
+    """,
 )
 def pooled_width_is_num_features(subject: Subject) -> Cell:
     """pre_logits are as wide as `model.num_features`, which downstream projects assume."""

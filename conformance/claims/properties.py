@@ -11,7 +11,12 @@ from conformance.subject import Subject, usage
 from conformance.subject.passes import tensors_of
 
 
-@claim(group="properties", source="PyTorch documentation: torch.nn.Module.eval", needs=("forward_features_runs",))
+@claim(
+    group="properties",
+    source="PyTorch documentation: torch.nn.Module.eval",
+    needs=("forward_features_runs",),
+    repro="compare(model(x), model(x))",
+)
 def deterministic_in_eval(subject: Subject) -> Cell:
     """In eval mode the same input gives the same output."""
     return same(subject, subject.forward, subject.forward_again, "model(x)", "model(x) again")
@@ -21,6 +26,13 @@ def deterministic_in_eval(subject: Subject) -> Cell:
     group="properties",
     source="PyTorch documentation: DistributedDataParallel, find_unused_parameters",
     needs=("forward_features_runs",),
+    repro="""
+        with torch.enable_grad():
+            sum(tensor.sum() for tensor in flat(model(x))).backward()
+        unused = [name for name, tensor in model.named_parameters() if tensor.requires_grad and tensor.grad is None]
+        print("without a gradient:", unused)
+        sys.exit(bool(unused))
+    """,
 )
 def uses_all_parameters(subject: Subject) -> Cell:
     """Every trainable parameter takes part in the output, without which DistributedDataParallel stumbles."""
@@ -39,6 +51,11 @@ def uses_all_parameters(subject: Subject) -> Cell:
     group="properties",
     source="timm tests/test_models.py::_assert_dtype_change_after_forward",
     needs=("forward_features_runs",),
+    repro="""
+        output = model.bfloat16()(x.bfloat16())
+        print("in bfloat16 the model gives", describe(output), [tensor.dtype for tensor in flat(output)])
+        sys.exit(any(tensor.dtype != torch.bfloat16 for tensor in flat(output)))
+    """,
 )
 def keeps_dtype(subject: Subject) -> Cell:
     """A model converted to bfloat16 after it has run takes bfloat16 images and gives bfloat16 outputs."""

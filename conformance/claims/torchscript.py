@@ -10,7 +10,11 @@ from conformance.subject import Subject, scripting
 TIMM_TEST = "timm tests/test_models.py::test_model_forward_torchscript"
 
 
-@claim(group="torchscript", source=TIMM_TEST)
+@claim(
+    group="torchscript",
+    source=TIMM_TEST,
+    repro="torch.jit.script(timm.create_model(NAME).eval())",
+)
 def scripts(subject: Subject) -> Cell:
     """`torch.jit.script(model)` compiles the model as `create_model` builds it."""
     try:
@@ -25,13 +29,27 @@ def scripts(subject: Subject) -> Cell:
     return holds(Evidence.OBSERVED)
 
 
-@claim(group="torchscript", source=TIMM_TEST, needs=("scripts", "forward_features_runs"))
+@claim(
+    group="torchscript",
+    source=TIMM_TEST,
+    needs=("scripts", "forward_features_runs"),
+    repro="compare(torch.jit.script(model)(x), model(x))",
+)
 def script_matches(subject: Subject) -> Cell:
     """The scripted model computes what the model computes."""
     return same(subject, scripting.forward(subject), subject.forward, "the scripted model", "model(x)")
 
 
-@claim(group="torchscript", source="timm documentation: feature extraction", needs=("scripts", "pre_logits_supported"))
+@claim(
+    group="torchscript",
+    source="timm documentation: feature extraction",
+    needs=("scripts", "pre_logits_supported"),
+    repro="""
+        script = torch.jit.script(model)
+        pooled = script.forward_head(script.forward_features(x), pre_logits=True)
+        compare(pooled, model.forward_head(model.forward_features(x), pre_logits=True))
+    """,
+)
 def script_pre_logits(subject: Subject) -> Cell:
     """Scripted, `forward_features` then `forward_head(…, pre_logits=True)` compute what they do on the model."""
     return same(
@@ -43,7 +61,17 @@ def script_pre_logits(subject: Subject) -> Cell:
     )
 
 
-@claim(group="torchscript", source="torch.jit.save documentation", needs=("scripts", "forward_features_runs"))
+@claim(
+    group="torchscript",
+    source="torch.jit.save documentation",
+    needs=("scripts", "forward_features_runs"),
+    repro="""
+        script, file = torch.jit.script(model), io.BytesIO()
+        torch.jit.save(script, file)
+        file.seek(0)
+        compare(torch.jit.load(file)(x), script(x))
+    """,
+)
 def script_round_trips(subject: Subject) -> Cell:
     """The scripted model, saved and loaded, computes what it did before."""
     return same(
