@@ -43,6 +43,7 @@ def audit(session: nox.Session) -> None:
     # 1: something was found that is not expected; the run is whole all the same.
     session.run("timm-conformance", "audit", "--output", str(records), *session.posargs, success_codes=[0, 1])
     session.run("timm-conformance", "report", str(records), "--output", str(page))
+    session.run("python", "-m", "conformance.report.findings", str(records), f"reports/FINDINGS-{VERSION}.md")
 
 
 @nox.session

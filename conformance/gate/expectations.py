@@ -21,7 +21,7 @@ SHIPPED = Path(__file__).with_name("expectations.toml")
 
 _EXPECTABLE = (Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.NOT_APPLICABLE)
 _VERSIONED = ("timm", "torch", "python")
-_KEYS = ("models", "claim", "claims", "verdict", *_VERSIONED, "reason", "issue")
+_KEYS = ("models", "claim", "claims", "verdict", *_VERSIONED, "reason", "issue", "mend")
 _AWAKE_EVERYWHERE = SpecifierSet()
 
 
@@ -56,6 +56,8 @@ class Expectation:
     torch: SpecifierSet = _AWAKE_EVERYWHERE
     python: SpecifierSet = _AWAKE_EVERYWHERE
     issue: str | None = None
+    mend: str | None = None
+    """What would end it, for whoever maintains the models."""
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -189,6 +191,7 @@ def _entry(table: dict[str, Any], origin: str) -> Expectation:
         # The models say at a glance which entry it is; counting tables in a long file is no pleasure.
         origin=f"{origin} ({_few(models)})",
         issue=_sentence(table["issue"], "issue", origin) if "issue" in table else None,
+        mend=_sentence(table["mend"], "mend", origin) if "mend" in table else None,
         **{name: _specifiers(table[name], name, origin) for name in _VERSIONED if name in table},
     )
 
