@@ -51,3 +51,10 @@ def bench(session: nox.Session) -> None:
     """Measure start-up, report, and the core tier on a sample; arguments go to benchmarks/bench.py."""
     session.install("-e", ".[test]")
     session.run("python", "benchmarks/bench.py", *session.posargs)
+
+
+@nox.session
+def agreement(session: nox.Session) -> None:
+    """Decide 300 models both by proof and on real numbers; arguments go to benchmarks/agreement.py."""
+    session.install("-e", ".[test]")
+    session.run("python", "benchmarks/agreement.py", *session.posargs)

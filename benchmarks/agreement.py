@@ -1,0 +1,80 @@
+"""This script decides models both ways, by proof and on real numbers, and looks for a disagreement.
+
+`agreement.py [MODELS] [PROCESSES]`: so many models (300), spread over all modules, small ones first. Each equality that
+is proved is measured as well: the difference must be one of rounding. Compiled models run under torch's own executor,
+optimiser included, four times. Exits 1 if a proof and a measurement disagree, and says what was not measured and why.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from conformance.claims import CLAIMS
+from conformance.claims.numbers import measured
+from conformance.decide import Examination
+from conformance.record import Evidence, Verdict
+from conformance.record_file import read_run
+
+PUBLISHED = Path(__file__).parents[1] / "reports" / "timm-1.0.31.jsonl.gz"
+LARGEST = 120_000_000
+"""Parameters of the largest model that is taken: larger ones take minutes and say nothing new."""
+
+
+def chosen(count: int) -> list[str]:
+    """Names, the smallest of each module first, then the second smallest of each, and so on."""
+    by_module = defaultdict(list)
+    for record in read_run(PUBLISHED).records:
+        if (record.params or 0) <= LARGEST:
+            by_module[record.module].append((record.params or 0, record.model))
+    ranked = [(rank, *one) for models in by_module.values() for rank, one in enumerate(sorted(models))]
+    return [model for _, _, model in sorted(ranked)[:count]]
+
+
+def compared(model: str) -> tuple[str, list[tuple[str, str]]]:
+    """(claim, what became of it) for every proved equality of the model: agreed, disagreed or why not measured."""
+    examination, found = Examination(model), []
+    for claim in CLAIMS.values():
+        cell = examination.cell(claim.id)
+        if cell.verdict is not Verdict.HOLDS or cell.evidence is not Evidence.PROVED:
+            continue
+        try:
+            other = measured(claim, examination.subject, seeds=(0,))
+        except Exception as error:  # noqa: BLE001  # a model that real numbers break is what this looks for
+            found.append((claim.id, f"disagreed: {type(error).__name__}: {error}"[:300]))
+            continue
+        if other.verdict is Verdict.HOLDS:
+            found.append((claim.id, "agreed"))
+        elif other.verdict is Verdict.UNDECIDED:
+            found.append((claim.id, f"not measured: {other.reason}"[:300]))
+        else:
+            found.append((claim.id, f"disagreed: {other.reason}"[:300]))
+    examination.close()
+    gc.collect()
+    return model, found
+
+
+def main(count: int = 300, processes: int = 2) -> int:
+    """Compare, say what was found, and give the exit status."""
+    models, counts, began = chosen(count), Counter(), time.monotonic()
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
+        for number, (model, found) in enumerate(pool.imap_unordered(compared, models), start=1):
+            for claim, what in found:
+                counts[what.partition(":")[0]] += 1
+                if what != "agreed":
+                    print(f"{model} {claim} {what}", flush=True)
+            if number % 20 == 0:
+                print(f"{number} of {len(models)} models, {time.monotonic() - began:.0f} s, {dict(counts)}", flush=True)
+    print(f"{len(models)} models: {dict(counts)} in {time.monotonic() - began:.0f} s")
+    return int(bool(counts["disagreed"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
