@@ -14,9 +14,9 @@ import msgspec
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
-from conformance.claims.numbers import measured
+from conformance.claims.numbers import PRECISIONS, measured
 from conformance.record import Cell, Record, Verdict
-from conformance.subject import Pass, Shapes, Subject, leave_out_threads
+from conformance.subject import Pass, Shapes, Subject, Unmodelled, leave_out_threads
 from conformance.subject.subject import BATCH
 
 __all__ = ["Examination", "Shapes", "cell_of", "decide", "leave_out_threads", "normalised"]
@@ -84,20 +84,29 @@ class Examination:
 
     def _measured(self, claim: Claim, cell: Cell) -> Cell:
         """What real numbers say where the engine could not tell; a failure of theirs leaves the cell undecided."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                by_numbers = measured(claim, self.subject)
-        except Exception as error:  # noqa: BLE001  # the boundary again
-            by_numbers = cell_of(error)
-            if by_numbers.cause != MEMORY and cell.reason and cell.reason.startswith(ON_META):
-                return by_numbers  # what the model raises on real tensors is its own fault
+        by_numbers, raised = self._by_numbers(claim)
+        if raised and (by_numbers.cause == MEMORY or not str(cell.reason).startswith(ON_META)):
             return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
         if by_numbers.verdict is Verdict.HOLDS and is_unprovable(cell):
             return undecided(f"{cell.reason}; nothing else was measured, but what is hidden may show later")
         if by_numbers.verdict is Verdict.UNDECIDED:
             return undecided(f"{cell.reason}; measured: {by_numbers.reason}")
         return by_numbers
+
+    def _by_numbers(self, claim: Claim) -> tuple[Cell, bool]:
+        """The cell on real numbers, and whether it is that of an exception."""
+        cell = None
+        for precision in PRECISIONS:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    return measured(claim, self.subject, precision), False
+            except Exception as error:  # noqa: BLE001  # the boundary again
+                cell = cell_of(error)
+            if cell.cause != MEMORY:
+                break
+        assert cell is not None
+        return cell, True
 
     def describe(self) -> Record:
         """The facts of the subject (class, widths, fingerprints), without cells. Nothing is built if `builds` fails."""
@@ -141,6 +150,8 @@ def cell_of(error: BaseException) -> Cell:
     frame = _timm_frame(error)
     where = f" (timm/{frame})" if frame and "timm/" not in reason else ""
     cause = _digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
+    if isinstance(error, Unmodelled):
+        return undecided(f"no number stands for {reason}", cause=cause)
     if _is_of_meta(_text(error)):
         return undecided(f"{ON_META}: {type(error).__name__}: {reason}{where}", cause=cause)
     return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)

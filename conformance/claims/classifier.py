@@ -123,10 +123,10 @@ def unpooled_reset(subject: Subject) -> Cell:
         return not_applicable("the model takes no classes")
     try:
         output = resets.unpooled(subject)
-    except AssertionError as error:
+    except resets.Refused as error:
         if "pool" in str(error).lower():
             return not_applicable(f"timm declares that pooling cannot be disabled: {error}")
-        raise
+        raise error.__cause__ or error from None
     features = subject.features.output
     if shapes(output) != shapes(features):
         return violated(
@@ -168,8 +168,11 @@ def classifier_named(subject: Subject) -> Cell:
             )
     taken, silent = usage.caught(subject, names)
     named = ", ".join(names)
+    idle = [name for name in sorted(silent) if not subject.measures and usage.has_part(subject, name) is False]
+    if idle:
+        return violated(f"the logits do not depend on {', '.join(idle)}, which default_cfg names its classifier")
     if silent:
-        return violated(f"forward_head does not call all of {named}, which default_cfg names its classifier")
+        return undecided(f"forward_head uses {', '.join(sorted(silent))} without calling it: is it applied last?")
     if isinstance(taken, RealPass):
         logits, *outputs = taken.as_given
         if any(output.shape != logits.shape for output in outputs):

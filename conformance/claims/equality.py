@@ -12,6 +12,7 @@ from conformance.engine.difference import where_they_part
 from conformance.engine.measure import Difference
 from conformance.record import Cell, Evidence
 from conformance.subject import Pass, RealSubject, Subject
+from conformance.subject.passes import tensors_of
 
 
 def describe(output: Any) -> str:
@@ -29,7 +30,7 @@ def shapes(output: Any) -> str:
     """The shapes in an output, without dtypes."""
     if isinstance(output, torch.Tensor):
         return str(tuple(output.shape))
-    parts = list(output.values()) if isinstance(output, Mapping) else output
+    parts = tensors_of(output)
     return f"{len(parts)} tensors: {', '.join(shapes(part) for part in parts)}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
@@ -93,14 +95,13 @@ def pre_logits_supported(subject: Subject) -> Cell:
     """`model.forward_head(features, pre_logits=True)` gives the pooled embedding as one tensor."""
     try:
         pooled = subject.pre_logits.output
-    except NotImplementedError as error:
-        return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
-    except TypeError:
-        # An encoder need not take the keyword that it would not look at.
+    except (NotImplementedError, TypeError):
+        # An encoder need not take the keyword that it would not look at; a model that has logits is none.
         try:
             subject.logits  # noqa: B018  # for what it raises
         except NotImplementedError as error:
-            return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
+            if "Meta" not in str(error):  # torch's, for an operation without a kernel there
+                return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
         raise
     if not isinstance(pooled, torch.Tensor):
         return violated(f"forward_head(…, pre_logits=True) gives {describe(pooled)}, not one tensor")
@@ -157,13 +158,17 @@ def classifier_consistent(subject: Subject) -> Cell:
     """Route 2: `get_classifier()(pre_logits)` computes what `forward_head(features)` computes."""
     if not subject.classes:
         return not_applicable("the model takes no classes")
-    classifier = subject.headed.get_classifier()  # type: ignore[operator]  # timm's models have it
+    model, pooled = subject.headed, subject.pre_logits
+    classifier = subject.look(model.get_classifier)  # type: ignore[arg-type]  # timm's models have it
     containers = (list, tuple, torch.nn.ModuleList)
     if not callable(classifier) or isinstance(classifier, containers):
         parts = [type(part).__name__ for part in classifier] if isinstance(classifier, containers) else []
         what = f"{type(classifier).__name__} of {', '.join(parts)}" if parts else type(classifier).__name__
         return violated(f"get_classifier() gives a {what}, which cannot be called")
-    called = subject.run(lambda: classifier(subject.pre_logits.output), subject.headed)
+    called = subject.run(lambda: model.get_classifier()(pooled.output), model)  # type: ignore[operator]  # as above
+    if not subject.is_unchanged(pooled):
+        return unprovable("a later call wrote to what forward_head had given as pre_logits")
+    called = replace(called, unprovable=(*pooled.unprovable, *called.unprovable))
     return same(subject, called, subject.logits, "get_classifier()(pre_logits)", "forward_head(features)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 import torch
@@ -15,22 +16,31 @@ SEEDS = (0, 1)
 """Draws of the weights: what one happens to hide (a gain of almost one) another shows."""
 
 
-def measured(claim: Claim, subject: Subject, seeds: Sequence[int] = SEEDS) -> Cell:
-    """The cell of the claim for the subject with drawn weights, in float64.
+PRECISIONS = (torch.float64, torch.float32)
+"""What is computed in, the next where memory is too small for the one before."""
+
+
+def measured(
+    claim: Claim, subject: Subject, precision: torch.dtype = torch.float64, seeds: Sequence[int] = SEEDS
+) -> Cell:
+    """The cell of the claim for the subject with drawn weights, computing in `precision`.
 
     It holds if it holds of each draw, and is violated if one violates it.
 
     Raises:
         Exception: what the model raises on real numbers.
     """
+    gc.collect()  # of a larger precision that did not fit
     size = smallest_size(subject)
     kept: Cell | None = None
     for seed in seeds:
-        real = RealSubject(subject, seed, torch.float64, size)
+        real = RealSubject(subject, seed, precision, size)
         try:
             cell = claim.decide(real)
         finally:
             real.close()
+            del real
+            gc.collect()
         if cell.verdict is not Verdict.HOLDS:
             return cell
         kept = cell

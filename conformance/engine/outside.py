@@ -19,7 +19,8 @@ from torch.utils import _python_dispatch
 from conformance.engine.ledger import Ledger
 from conformance.engine.state import State
 from conformance.engine.threads import OtherThreads
-from conformance.engine.trace import Recording, Tracer
+from conformance.engine.trace import WROTE_BEFORE, Recording, Tracer
+from conformance.engine.values import Values
 
 FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})
 RAW_MEMORY = frozenset(
@@ -38,9 +39,7 @@ RAW_MEMORY = frozenset(
     }
 )
 INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
-CUTTING = frozenset({torch._C._set_grad_enabled})
-"""What cuts tensors off from gradients, `detach` and `data` apart: those dispatch."""
-WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | CUTTING
+WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING
 
 
 class PythonData(TorchFunctionMode):
@@ -62,8 +61,6 @@ class PythonData(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in RAW_MEMORY:
             self._recording.void(f"raw memory was touched by {func.__name__}")
-        elif func in CUTTING:
-            self._recording.detached = True
         elif func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
         elif func in FROM_PYTHON_DATA:
@@ -108,6 +105,13 @@ def looking(ledger: Ledger) -> Iterator[None]:
 
 
 @contextmanager
+def differentiating() -> Iterator[None]:
+    """Run the body with gradients, constants from Python data made as in a recording. Nothing is numbered."""
+    with torch.enable_grad(), PythonData(Recording()):
+        yield
+
+
+@contextmanager
 def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Iterator[Recording]:
     """Record into `ledger` what the body computes, without gradients.
 
@@ -125,8 +129,13 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
     finally:
         if threads.worked():
             taken.void(OTHER_THREAD)
-        for change in state.changes():
+        changes = state.changes()
+        for change in changes:
             taken.void(change)
+        if changes or WROTE_BEFORE in taken.unprovable:
+            kept = (ledger.content(tensor.untyped_storage()) for tensor in state.tensors() if tensor.is_meta)
+            if depend_on_images(ledger.values, kept):
+                taken.void(KEEPS_IMAGES)
         if random.getstate() != python:
             taken.void("Python's random generator moved")
         if not _same_numpy_state(numpy, np.random.get_state()):
@@ -137,6 +146,15 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
 
 OTHER_THREAD = "another thread worked meanwhile"
 """Perhaps for the model, perhaps not: the call may be made again to see."""
+
+KEEPS_IMAGES = "what the model keeps was computed from the images"
+"""Other images would meet it, and every recording has the same."""
+
+
+def depend_on_images(values: Values, numbers: Iterable[int]) -> bool:
+    """Whether one of the numbers stands for something computed from the input."""
+    return any(node.label == "leaf.input" for node in values.reached_from(numbers))
+
 
 SWITCHES = ((torch._C, "_DisableTorchDispatch"), (_python_dispatch, "_disable_current_modes"))
 """What turns dispatch modes off, and where it is had."""

@@ -7,9 +7,15 @@ nothing is proved of what may be hidden there.
 from __future__ import annotations
 
 import _thread
+import abc
+import datetime
+import decimal
 import functools
+import itertools
 import logging
 import operator
+import pathlib
+import random
 import re
 import sys
 import types
@@ -29,8 +35,9 @@ PLAIN: frozenset[type] = frozenset({int, float, complex, str, bytes, bool, type(
 CONSTANT = frozenset(
     {
         torch.device, torch.dtype, torch.layout, torch.memory_format, torch.jit.ScriptFunction,
-        types.BuiltinFunctionType, types.ModuleType, types.WrapperDescriptorType, types.MethodWrapperType,
-        types.MethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
+        types.ModuleType, types.WrapperDescriptorType, types.MethodDescriptorType, type(vars(abc.ABC)["_abc_impl"]),
+        datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, pathlib.PosixPath,
+        types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
         types.GenericAlias, types.UnionType, range, slice, re.Pattern, type(...), type(NotImplemented),
         logging.Logger, _thread.LockType, _thread.RLock,
     }
@@ -75,7 +82,12 @@ class State:
         held = [_Held(type(part).__name__, vars(part), seen) for part in self._parts]
         held += [_Held(kind.__name__, vars(kind), seen) for kind in self._classes]
         files = dict.fromkeys(kind.__module__ for kind in self._classes)
-        return held + [_Held(name, vars(sys.modules[name]), None) for name in files if name in sys.modules]
+        return held + [_Held(name, _globals_of(name), None) for name in files if name in sys.modules]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every plain tensor that is kept now."""
+        now = [value for held in self._now() for value in (*held.values, *held.inside)]
+        return [value for value in now if type(value) in PLAIN_TENSORS]
 
     def changes(self) -> list[str]:
         """`Class.attribute` of everything that is not what it was, or that nobody can watch."""
@@ -85,6 +97,10 @@ class State:
             if change is not None:
                 found[change] = None
         return list(found)
+
+
+def _globals_of(name: str) -> dict[str, Any]:
+    return {key: value for key, value in vars(sys.modules[name]).items() if key != "__warningregistry__"}
 
 
 class _Held:
@@ -106,12 +122,27 @@ class _Held:
                     continue
                 if seen is not None:
                     self._look_into(value, seen)
-                elif kind in CONTAINERS:
-                    self.inside.extend(CONTAINERS[kind](value))
-                elif kind in PLAIN_TENSORS:
-                    self.inside.append(_facts_of_tensor(value))
+                else:
+                    self._look_at_global(value, kind)
         except Unwatchable as why:
             self.unwatchable = str(why)
+
+    def _look_at_global(self, value: Any, kind: type) -> None:
+        """Two levels of containers, the attributes of functions and plain objects, and what is compared by value."""
+        if kind in CONTAINERS:
+            for item in CONTAINERS[kind](value):
+                self.inside.append(item)
+                if type(item) in CONTAINERS:
+                    self.inside.extend(CONTAINERS[type(item)](item))
+        elif kind in FACTS:
+            self.inside.append(FACTS[kind](value))
+        elif kind is types.FunctionType:
+            if value.__dict__:
+                self.inside.extend(_of_dict(value.__dict__))
+        elif kind is types.SimpleNamespace or not (kind in CONSTANT or kind in LOOKS or _is_of_others(kind)):
+            own = getattr(value, "__dict__", None)
+            if type(own) is dict:
+                self.inside.extend(_of_dict(own))
 
     def _look_into(self, value: Any, seen: set[int]) -> None:
         inside, pending = self.inside, [value]
@@ -170,9 +201,17 @@ def _classes_of(kinds: frozenset[type]) -> list[type]:
     """The classes and their bases that are not torch's or Python's own, in a fixed order."""
     bases = {base for kind in kinds for base in kind.__mro__}
     return sorted(
-        (kind for kind in bases if kind.__module__.partition(".")[0] not in ("torch", "builtins", "typing", "abc")),
+        (kind for kind in bases if not _is_of_others(kind)),
         key=lambda kind: (kind.__module__, kind.__qualname__, id(kind)),
     )
+
+
+def _is_of_others(kind: type) -> bool:
+    """Whether a class is torch's or Python's own: it keeps nothing of a model's."""
+    return str(getattr(kind, "__module__", "")).partition(".")[0] in _OTHERS
+
+
+_OTHERS = frozenset({*sys.stdlib_module_names, "torch", "numpy"})
 
 
 def _of_dict(value: Any) -> list[Any]:
@@ -183,6 +222,7 @@ CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     dict: _of_dict,
     list: list.__iter__,
     tuple: tuple.__iter__,
+    torch.Size: tuple.__iter__,
     set: set.__iter__,
     frozenset: frozenset.__iter__,
     deque: deque.__iter__,
@@ -203,8 +243,10 @@ def _within(value: Any, kind: type) -> list[Any]:
     look_at = LOOKS.get(kind)
     if look_at is not None:
         return look_at(value)
-    if issubclass(kind, type) or kind.__module__ == "typing":
-        return []  # the modules' own classes are looked at, others are constants
+    if issubclass(kind, type):
+        return [] if _is_of_others(value) else list(vars(value).values())
+    if kind.__module__ == "typing":
+        return []
     if issubclass(kind, torch.Tensor):
         raise Unwatchable(f"a tensor of class {kind.__name__}")
     return _of_object(value, kind)
@@ -259,11 +301,14 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     np.ndarray: _of_array,
     types.FunctionType: _of_function,
     types.MethodType: lambda value: [value.__self__, value.__func__],
+    types.BuiltinFunctionType: lambda value: [value.__self__],
+    types.MethodWrapperType: lambda value: [value.__self__],
     functools.partial: lambda value: [value.func, value.args, value.keywords, vars(value)],
     functools._lru_cache_wrapper: lambda value: [value.__wrapped__, value.cache_info().currsize],
     property: lambda value: [value.fget, value.fset, value.fdel],
     classmethod: lambda value: [value.__func__],
     staticmethod: lambda value: [value.__func__],
+    **dict.fromkeys((random.Random, np.random.Generator, torch.Generator, itertools.count), lambda _: []),
     weakref.ReferenceType: lambda value: [weakref.ReferenceType.__call__(value)],
 }
 
@@ -274,6 +319,10 @@ _TEXT_OF: dict[type, Callable[[Any], str]] = {kind: kind.__repr__ for kind in PL
 FACTS: dict[type, Callable[[Any], _Facts]] = {
     **dict.fromkeys(PLAIN_TENSORS, _facts_of_tensor),
     np.ndarray: _facts_of_array,
+    random.Random: lambda value: _Facts(value.getstate()),
+    np.random.Generator: lambda value: _Facts((repr(value.bit_generator.state),)),
+    torch.Generator: lambda value: _Facts((digest_of_bytes(value.get_state()),)),
+    itertools.count: lambda value: _Facts((repr(value),)),
 }
 """What is compared by value of objects of these classes."""
 
@@ -301,7 +350,7 @@ def _of_object(value: Any, kind: type) -> list[Any]:
         held.append(FACTS[base](value))
     if kind.__dictoffset__:
         held.append(object.__getattribute__(value, "__dict__"))
-    return held
+    return [*held, kind]
 
 
 @functools.cache

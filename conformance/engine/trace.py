@@ -27,7 +27,7 @@ from conformance.engine.operands import (
     look,
     must_be_modelled,
 )
-from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
+from conformance.engine.operations import LYING_WRITERS, OF_ONE_DTYPE, RESIZERS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.rewrites import (
     COPIES,
     FACTORIES,
@@ -52,8 +52,6 @@ class Recording:
     """Addresses of storages from before that may be written: those of the call's own arguments."""
     made_here: dict[int, torch.UntypedStorage] = field(default_factory=dict)
     """Real memory that came up during the recording, by address."""
-    detached: bool = False
-    """Whether something was cut off from gradients."""
     is_numbered: bool = True
     """Whether results are numbered; if not, whatever is made or written is unknown."""
 
@@ -97,7 +95,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             return func(*args, **kwargs)
         known = operation(func)
         if known.only_looks:
-            self._recording.detached = self._recording.detached or known.packet == "aten.detach"
             output = func(*args, **kwargs)
             if isinstance(output, torch.Tensor) and _is_view_on_meta(output, args):
                 # A view costs nothing: its value follows from its storage and its geometry when it is used.
@@ -106,6 +103,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             return output
         if not known.modelled:
             self._recording.void(f"the operation {known.label}")
+        if known.packet in OF_ONE_DTYPE:
+            _must_be_of_one_dtype(known.label, args)
         call = _Call(self._ledger, self._recording, known, args, kwargs)
         key = (func, call.payload, tuple(call.looks)) if call.has_known_shape() else None
         plan = self._ledger.shapes.get(key) if key is not None else None
@@ -248,6 +247,8 @@ class _Call:
                 self.recording.made_here[storage._cdata] = storage
         elif storage._cdata not in self.recording.made_here:
             self.recording.void(WROTE_BEFORE)
+        if self.known.random and not self._dropout_is_off():
+            self.recording.void(f"{self.known.label} drew real numbers")
         if any(operand.device.type == "meta" for operand in self.tensors):
             self.recording.void(f"{self.known.label} took real numbers from a tensor that has none")
         if self.known.uninitialised:
@@ -351,6 +352,18 @@ class _Call:
         label, payload = canonical(label, names, arguments, looks)
         # `zeros_like(x)` does not read x, only its geometry.
         return values.intern(label, payload, () if label in FACTORIES else children)
+
+
+def _must_be_of_one_dtype(label: str, args: Sequence[Any]) -> None:
+    """Raise what a real kernel raises, in its words.
+
+    Raises:
+        RuntimeError: floating operands of different dtypes.
+    """
+    dtypes = [tensor.dtype for tensor in _tensors_in(args) if tensor.is_floating_point()]
+    if len(set(dtypes)) > 1:
+        found = " and ".join(dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise RuntimeError(f"{label}: expected operands of one dtype but found {found}")
 
 
 def _is_view_on_meta(output: torch.Tensor, args: Sequence[Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -57,27 +57,22 @@ class Values:
         """Whether the computation is a function of named leaves and constants alone: nothing fresh is in it."""
         return bool(self._reproducible[number])
 
-    def reached_from(
-        self,
-        numbers: Iterable[int],
-        without: Collection[int] = (),
-        goes_on: Callable[[Node], bool] = lambda _: True,
-    ) -> Iterator[Node]:
-        """Every node that the computations depend on, themselves included, each once, in no particular order.
+    def reached_from(self, numbers: Iterable[int]) -> Iterator[Node]:
+        """Every node that the computations depend on, themselves included, each once, in no particular order."""
+        return map(self._nodes.__getitem__, self.numbers_reached_from(numbers))
 
-        Leaves out the numbers in `without` and nodes of which `goes_on` is false, with what is reached by them alone.
-        """
-        seen: set[int] = set(without)
+    def numbers_reached_from(self, numbers: Iterable[int], without: Collection[int] = ()) -> Iterator[int]:
+        """Every number that the computations depend on, themselves included; goes no further at those in `without`."""
+        seen: set[int] = set()
         pending = list(numbers)
         while pending:
             number = pending.pop()
             if number in seen:
                 continue
             seen.add(number)
-            node = self._nodes[number]
-            if goes_on(node):
-                pending.extend(node.children)
-                yield node
+            yield number
+            if number not in without:
+                pending.extend(self._nodes[number].children)
 
     def why_fresh(self, number: int) -> str | None:
         """Why the computation is not reproducible, or None where it is."""

@@ -1,5 +1,6 @@
 """This package is the subject: one timm model, what it builds and traces, each once. Only it knows timm."""
 
+from conformance.engine.operands import Unmodelled
 from conformance.engine.shapes import Shapes
 from conformance.engine.threads import leave_out_threads
 from conformance.subject.names import names
@@ -7,4 +8,14 @@ from conformance.subject.passes import Pass
 from conformance.subject.real import RealSubject
 from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
 
-__all__ = ["CLASSES", "OTHER_CLASSES", "Pass", "RealSubject", "Shapes", "Subject", "leave_out_threads", "names"]
+__all__ = [
+    "CLASSES",
+    "OTHER_CLASSES",
+    "Pass",
+    "RealSubject",
+    "Shapes",
+    "Subject",
+    "Unmodelled",
+    "leave_out_threads",
+    "names",
+]

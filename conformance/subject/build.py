@@ -107,8 +107,18 @@ def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
                 if tensor is None or tensor.device.type != "cpu":
                     continue
                 if id(tensor) not in moved:
-                    moved[id(tensor)] = _on_meta(tensor, storages, ledger)
+                    moved[id(tensor)] = _moved(tensor, storages, ledger)
                 tensors[name] = moved[id(tensor)]
+
+
+def _moved(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], ledger: Ledger) -> torch.Tensor:
+    """The tensor on the meta device: the same object where torch allows that, for whoever else holds it."""
+    there = _on_meta(tensor, storages, ledger)
+    try:
+        torch.utils.swap_tensors(tensor, there)  # type: ignore[no-untyped-call]  # untyped in torch
+    except RuntimeError:
+        return there
+    return tensor
 
 
 def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], ledger: Ledger) -> torch.Tensor:

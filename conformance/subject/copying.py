@@ -78,6 +78,8 @@ def _copies_itself(kind: type) -> bool:
 
 def _copy(value: Any, copies: dict[int, Any], depth: int) -> Any:
     kind = type(value)
+    if kind is int and value in copies:
+        raise Uncopyable("an identity")
     if kind in ATOMS:
         return value
     known = copies.get(id(value))

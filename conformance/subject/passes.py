@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
-from conformance.engine.outside import OTHER_THREAD, recording
+from conformance.engine.outside import KEEPS_IMAGES, OTHER_THREAD, recording
 from conformance.engine.trace import WROTE_BEFORE
 
 
@@ -22,8 +22,11 @@ class Pass:
     output: Any
     number: int | None
     unprovable: tuple[str, ...]
-    detached: bool = False
-    """Whether something was cut off from gradients on the way."""
+
+    @property
+    def depends_on_calls_before(self) -> str | None:
+        """How what the call computes depends on calls before it, if it was seen to."""
+        return next((why for why in self.unprovable if why in (FIRST_CALL, KEEPS_IMAGES)), None)
 
     @property
     def is_provable(self) -> bool:
@@ -53,11 +56,13 @@ def run(
         attempts.append(_record(ledger, call, modules, given))
     taken = attempts[-1]
     if any(map(_kept, attempts)) and any(attempt.number != taken.number for attempt in attempts):
-        why = "the first call computes something else than the second"
-        return replace(taken, unprovable=(*taken.unprovable, why))
+        taken = replace(taken, unprovable=(*taken.unprovable, FIRST_CALL))
+    if any(KEEPS_IMAGES in attempt.unprovable for attempt in attempts[:-1]):
+        taken = replace(taken, unprovable=(*taken.unprovable, KEEPS_IMAGES))
     return taken
 
 
+FIRST_CALL = "the first call computes something else than the second"
 MOST_ATTEMPTS = 5
 PAUSE = 0.05
 """Seconds before a call is made again because another thread worked."""
@@ -65,7 +70,7 @@ PAUSE = 0.05
 
 def _kept(taken: Pass) -> bool:
     """Whether all that stands in the way is that the call kept something."""
-    whys = [why for why in taken.unprovable if why != OTHER_THREAD]
+    whys = [why for why in taken.unprovable if why not in (OTHER_THREAD, KEEPS_IMAGES)]
     return bool(whys) and all(why.startswith("the attribute ") or why == WROTE_BEFORE for why in whys)
 
 
@@ -79,14 +84,14 @@ def _record(
     except Unmodelled as why:
         noted.void(f"the output has {why}")
         number = None
-    return Pass(output, number, tuple(noted.unprovable), noted.detached)
+    return Pass(output, number, tuple(noted.unprovable))
 
 
 def tensors_of(output: Any) -> list[torch.Tensor]:
     """The tensors in an output, in order."""
     if isinstance(output, torch.Tensor):
         return [output]
-    if isinstance(output, dict):
+    if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, list | tuple):
         return [tensor for part in output for tensor in tensors_of(part)]

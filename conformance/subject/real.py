@@ -92,6 +92,8 @@ class RealSubject(Subject):
 
     def build(self, **arguments: Any) -> nn.Module:
         """A new model on the CPU, its weights drawn."""
+        if any(map(measure.has_statistics, self.as_built.modules())):
+            self.once("statistics", self._statistics)  # before the model: two of them need twice the memory
         return self.settle(self._uninitialised(**arguments))
 
     def _uninitialised(self, **arguments: Any) -> nn.Module:

@@ -18,6 +18,10 @@ from conformance.subject.real import RealSubject
 from conformance.subject.subject import OTHER_CLASSES, Subject
 
 
+class Refused(Exception):  # a fact about a model, not a fault of the program
+    """`reset_classifier` declares by an assertion that it cannot do what it is asked."""
+
+
 def _reset(subject: Subject, model: nn.Module, *arguments: Any) -> None:
     """`model.reset_classifier(*arguments)` where models are built, in eval mode, new parameters named."""
     before = subject.mark(model)
@@ -87,11 +91,15 @@ def placement(subject: Subject) -> Placement:
             model = subject.another_that_ran(torch.float64)
         except Exception:  # noqa: BLE001  # that it does not run is another claim's
             model = subject.another(torch.float64)
+        before = {(id(tensor), tensor.dtype) for tensor in (*model.parameters(), *model.buffers())}
         model.reset_classifier(OTHER_CLASSES)  # type: ignore[operator]  # timm's models have it
         misplaced = [
             (name, f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}")
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
-            if tensor.device != subject.images.device or (tensor.is_floating_point() and tensor.dtype != torch.float64)
+            if (id(tensor), tensor.dtype) not in before
+            and (
+                tensor.device != subject.images.device or (tensor.is_floating_point() and tensor.dtype != torch.float64)
+            )
         ]
         training = [name for name, part in model.named_modules() if part.training and not _is_indifferent(part)]
         is_same = None if misplaced else not training or _is_same_in_eval_mode(subject, model)
@@ -170,7 +178,10 @@ def unpooled(subject: Subject) -> Any:
             model = other(subject)
         except Exception:  # noqa: BLE001  # that failure is another claim's: start from a model without it
             model = subject.another_that_ran()
-        _reset(subject, model, 0, "")
+        try:
+            _reset(subject, model, 0, "")
+        except AssertionError as error:
+            raise Refused(str(error)) from error
         images = subject.images
         return subject.look(lambda: model(images))
 

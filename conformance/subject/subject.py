@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -40,6 +41,7 @@ class Subject:
         # Threads of torch's own that spin after they helped with a constant look like threads that work for the model.
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
+        self._dtype = torch.get_default_dtype()
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """What `make` gives, made once under the name `what`.
@@ -66,9 +68,9 @@ class Subject:
 
     def settle(self, model: torch.nn.Module) -> torch.nn.Module:
         """The new model in eval mode, wholly on the meta device, its leaves named."""
-        move_to_meta(model.eval(), self.ledger)
+        move_to_meta(model, self.ledger)
         name_leaves(model, self.ledger)
-        return model
+        return self.construct(model.eval)
 
     def mark(self, model: torch.nn.Module) -> Any:  # noqa: ARG002  # what matters here is all that is known
         """What `settle_changed` needs to know of the model before it is changed."""
@@ -80,9 +82,9 @@ class Subject:
         Only memory that was not known is named, as other weights than those of the same name before: `known_before` is
         what `mark` gave.
         """
-        move_to_meta(model.eval(), self.ledger)
+        move_to_meta(model, self.ledger)
         name_leaves(model, self.ledger, known_before=known_before)
-        return model
+        return self.construct(model.eval)
 
     @property
     def forward_again(self) -> Pass:
@@ -200,6 +202,14 @@ class Subject:
 
     # Passes of the headed model
 
+    def earlier_passes(self) -> list[Pass]:
+        """What was run, or is run now, before `forward`: features and head, where they run."""
+        found = []
+        for name in ("features", "pre_logits", "logits"):
+            with contextlib.suppress(Exception):  # that it fails is another claim's
+                found.append(getattr(self, name))
+        return found
+
     def run(self, call: Callable[[], Any], *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Pass:
         """Record one call: see `conformance.subject.passes.run`."""
         return run(self.ledger, call, *modules, writable=writable)
@@ -263,3 +273,4 @@ class Subject:
         self.ledger = Ledger()
         script.forget_everything()
         torch.set_num_threads(self._threads)
+        torch.set_default_dtype(self._dtype)

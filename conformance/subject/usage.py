@@ -7,59 +7,47 @@ from typing import Any
 import torch
 
 from conformance.engine.measure import Difference, difference
-from conformance.engine.rewrites import FLOATING
+from conformance.engine.outside import differentiating
 from conformance.engine.values import Node
-from conformance.subject import resets
-from conformance.subject.build import named_tensors
 from conformance.subject.passes import Pass, tensors_of
 from conformance.subject.real import RealPass
 from conformance.subject.subject import Subject
 
 
 def unused_parameters(subject: Subject) -> list[str]:
-    """Names of trainable parameters that the output of the headed model does not depend on, sorted.
+    """Names of trainable parameters that no gradient of the output reaches, in eval mode, sorted.
 
-    Parameters that share memory with a used one are used. Where the model cuts something off from gradients, what
-    autograd reaches counts: that is what DistributedDataParallel looks at.
+    That is what DistributedDataParallel looks at. Dependence of the numbers is another matter: a mask depends on what
+    it is made of, and a function of one's own says what its gradients are.
     """
-    trainable = [
-        (name, tensor)
-        for kind, name, tensor in named_tensors(subject.headed)
-        if kind == "parameter" and tensor.requires_grad
-    ]
-    if subject.forward.detached or subject.measures:
-        reached = _reached_by_autograd(subject.headed, subject.images)
-        return sorted(name for name, tensor in trainable if id(tensor) not in reached)
-    number = subject.forward.number
-    assert number is not None
-    used: set[str] = set()
-    for node in subject.ledger.values.reached_from([number], goes_on=_carries_gradients):
-        if node.label == "leaf.weights":
-            used.update(str(entry[0]) for entry in node.payload if isinstance(entry, tuple))
-    return sorted(name for name, _ in trainable if f"parameter {name}" not in used)
+    # One that has not run: what it keeps from a run without gradients has none.
+    model, images = subject.another(), subject.images
+    named = list(model.named_parameters(remove_duplicate=False))
+    trainable = [(name, parameter) for name, parameter in named if parameter.requires_grad]
+    with differentiating():
+        outputs = [tensor for tensor in tensors_of(model(images)) if tensor.requires_grad]
+        nodes = _graph_of(outputs)
+        reached = {id(node.variable) for node in nodes if hasattr(node, "variable")}
+        if any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in nodes):
+            # A function of the model's own may give nothing back.
+            seeds = [torch.ones_like(tensor) for tensor in outputs]
+            parameters = [parameter for _, parameter in trainable]
+            gradients = torch.autograd.grad(outputs, parameters, seeds, allow_unused=True)
+            given = zip(parameters, gradients, strict=True)
+            reached = {id(parameter) for parameter, gradient in given if gradient is not None}
+    return sorted(name for name, parameter in trainable if id(parameter) not in reached)
 
 
-def _carries_gradients(node: Node) -> bool:
-    """Whether gradients pass: not through indices, masks and whatever else counts in whole numbers."""
-    return node.label != "tensor" or node.payload[3] in FLOATING or str(node.payload[3]).startswith("torch.complex")
-
-
-def _reached_by_autograd(model: torch.nn.Module, images: torch.Tensor) -> set[int]:
-    """Ids of the parameters in the graph of the output, eval mode."""
-    with torch.enable_grad():
-        outputs = tensors_of(model(images))
+def _graph_of(outputs: list[torch.Tensor]) -> set[Any]:
+    """The nodes of the graph that gives the outputs' gradients."""
     pending: list[Any] = [tensor.grad_fn for tensor in outputs]
     seen: set[Any] = set()
-    reached: set[int] = set()
     while pending:
         node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            reached.add(id(node.variable))
-        pending.extend(function for function, _ in node.next_functions)
-    return reached
+        if node is not None and node not in seen:
+            seen.add(node)
+            pending.extend(function for function, _ in node.next_functions)
+    return seen
 
 
 COMBINING = frozenset(
@@ -68,7 +56,12 @@ COMBINING = frozenset(
         "aten.add.Tensor", "aten.div.Tensor", "aten.max.dim", "aten.mean.dim", "aten.mul.Tensor", "aten.stack.default",
     }
 )  # fmt: skip
-"""What may be done with the outputs of several classifiers: averages and weighted sums of them."""
+"""What may be done with the outputs of several classifiers: averages, and sums with constant weights."""
+
+
+def _combines(node: Node) -> bool:
+    by_tensor = node.label in ("aten.mul.Tensor", "aten.div.Tensor") and len(node.children) > 1
+    return node.label in COMBINING and not by_tensor
 
 
 def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str]]:
@@ -104,6 +97,16 @@ def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str]]:
     return taken, {name for name in names if name not in given}
 
 
+def has_part(subject: Subject, name: str) -> bool | None:
+    """Whether the logits depend on a parameter of the module of that name; None where that cannot be told."""
+    logits = subject.logits
+    if not logits.is_provable:
+        return None
+    assert logits.number is not None
+    leaves = (node for node in subject.ledger.values.reached_from([logits.number]) if node.label == "leaf.weights")
+    return any(str(entry[0]).startswith(f"parameter {name}.") for leaf in leaves for entry in leaf.payload[:-1])  # type: ignore[index]  # (name, geometry, bytes)
+
+
 def is_last_applied(subject: Subject, taken: Pass) -> bool:
     """Whether it is proved of a `caught` call that the logits combine what the modules gave.
 
@@ -118,8 +121,10 @@ def is_last_applied(subject: Subject, taken: Pass) -> bool:
     if len(others) == 1:
         stored = (logits.untyped_storage(), outputs[0].untyped_storage())
         return number == others[0] or content(stored[0]) == content(stored[1])
-    cut = {child for other in others for child in (other, *values.node(other).children)}
-    return all(node.label in COMBINING for node in values.reached_from([number], cut))
+    cut = [{other, *values.node(other).children} for other in others]
+    reached = set(values.numbers_reached_from([number], without=set().union(*cut)))
+    has_part = all(one & reached for one in cut)
+    return has_part and all(_combines(values.node(one)) for one in reached - set().union(*cut))
 
 
 def from_mean(taken: RealPass) -> Difference:
@@ -136,11 +141,7 @@ def output_in(subject: Subject, dtype: torch.dtype) -> Any:
     """What a model gives that ran once in float32, was converted to `dtype` and is given images of it."""
 
     def make() -> Any:
-        try:
-            resets.none_to_other(subject)
-            model = subject.spare()
-        except Exception:  # noqa: BLE001  # resetting is another claim's business: take a model that was not
-            model = subject.another_that_ran()
+        model = subject.another_that_ran()
         subject.construct(lambda: model.to(dtype))
         converted = subject.images.to(dtype)
         return subject.look(lambda: model(converted))

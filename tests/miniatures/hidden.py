@@ -5,17 +5,20 @@ As in `tests.miniatures.mutants`, each was, or might have been, judged `holds`.
 
 import _thread
 import collections
+import itertools
+import random
 import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils import _python_dispatch
 
-from tests.miniatures.contract import Conv
+from tests.miniatures.contract import Conv, Distilled, Tokens
 from tests.miniatures.mutants import breaks, whole
 
 # Work behind the tracer's back
@@ -465,3 +468,332 @@ class scripted_code_counts_in_a_list(Listing):
             self.calls.append(1)
             return x * 2 if len(self.calls) > 5 else x
         return x
+
+
+# What a first call, or the first images, leave behind
+
+
+@breaks("deterministic_in_eval", "head_composes")
+class first_features_differ(Conv):
+    warm = False
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        if not self.warm:
+            self.warm = True
+            return x * 2
+        return x
+
+
+@breaks("deterministic_in_eval", "classifier_consistent")
+class first_head_differs(Conv):
+    warm = False
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        if not self.warm:
+            self.warm = True
+            x = x * 2
+        return x if pre_logits else self.fc(x)
+
+
+@breaks("head_composes", "deterministic_in_eval", "reset_to_pooled")
+class gates_by_the_first_images(Conv):
+    gate = None
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        if self.gate is None:
+            self.gate = x.mean((0, 2, 3), keepdim=True).sigmoid()
+        return x * self.gate
+
+
+@breaks("head_composes", "deterministic_in_eval")
+class copies_first_statistics_to_a_buffer(Conv):
+    known = False
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.register_buffer("shift", torch.zeros(1, 8, 1, 1))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        if not self.known:
+            self.known = True
+            self.shift.copy_(x.mean((0, 2, 3), keepdim=True))
+        return x - self.shift
+
+
+@breaks("script_matches")
+class scripted_gate_by_the_first_images(Conv):
+    gate: Optional[torch.Tensor]  # noqa: UP045  # TorchScript knows no other way
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.gate = None
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        if torch.jit.is_scripting():
+            gate = self.gate
+            if gate is None:
+                gate = x.mean(dim=[0, 2, 3], keepdim=True)
+                self.gate = gate
+            return x * gate
+        return x * x.mean(dim=[0, 2, 3], keepdim=True)
+
+
+@breaks("classifier_consistent")
+class logits_scale_the_pooled_view(Tokens):
+    """Decided after the logits, pre_logits are not what they were."""
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = x[:, 0]
+        if pre_logits:
+            return x
+        x *= 0.5
+        return self.head(x)
+
+
+@breaks("classifier_consistent")
+class get_classifier_doubles_its_weights(Conv):
+    def get_classifier(self) -> nn.Module:
+        with torch.no_grad():
+            self.fc.weight.mul_(2.0)
+        return self.fc
+
+
+@breaks("built_headless")
+class fuses_its_weights_in_eval(Conv):
+    def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
+        super().__init__(num_classes, **arguments)
+        self.gamma = nn.Parameter(torch.ones(1, 8, 1, 1))
+        self.factor = 2.0 if num_classes else 3.0
+        self.register_buffer("fused", torch.zeros(1, 8, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if not mode:
+            with torch.no_grad():
+                self.fused.copy_(self.gamma * self.factor)
+        return self
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.conv(x))) * self.fused
+
+
+@breaks("reset_to_pooled")
+class eval_after_a_reset_forgets_statistics(Conv):
+    dirty = False
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        super().reset_classifier(num_classes, global_pool)
+        self.dirty = True
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        if self.dirty:
+            self.norm.reset_running_stats()
+            self.dirty = False
+        return self
+
+
+# What meta kernels let pass
+
+
+@breaks("keeps_dtype")
+class blurs_in_float32(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        return F.conv2d(x, torch.ones(8, 1, 3, 3, device=x.device) / 9, padding=1, groups=8)
+
+
+@breaks("keeps_dtype")
+class mixes_in_float32(Conv):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        x = x @ torch.eye(8, device=x.device)
+        return x if pre_logits else self.fc(x)
+
+
+@breaks("forward_features_runs")
+class subtracts_a_mean_of_float64(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        mean = torch.from_numpy(np.array([0.5, 0.5, 0.5])).view(1, 3, 1, 1).to(x.device)
+        return self.act(self.norm(self.conv(x - mean)))
+
+
+class Float32Linear(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x.float(), self.weight.float(), self.bias.float())
+
+
+@breaks("keeps_dtype")
+class classifies_in_float32(Conv):
+    def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
+        super().__init__(num_classes, **arguments)
+        self.fc = Float32Linear(8, num_classes) if num_classes else nn.Identity()
+
+
+# Classifiers
+
+
+@breaks("classifier_named")
+class tempers_in_place(Conv):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        if pre_logits:
+            return x
+        x = self.fc(x)
+        x /= 0.07
+        return x
+
+
+class TwoHeads(Distilled):
+    def combined(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.combined(self.fc(x), self.fc_dist(x))
+
+
+@breaks("classifier_named")
+class one_head_of_two_is_used(TwoHeads):
+    def combined(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return (left + right) / 2 if self.training else left
+
+
+@breaks("classifier_named")
+class heads_are_multiplied(TwoHeads):
+    def combined(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left * right
+
+
+@breaks("classifier_named")
+class heads_are_normalised(TwoHeads):
+    def combined(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        both = left + right
+        return both / both.mean(1, keepdim=True)
+
+
+# More places to count in
+
+STATS = types.SimpleNamespace(calls=0)
+NEST = {"inner": {"calls": 0}}
+COUNTER = itertools.count(1)
+GENERATOR = random.Random()
+
+
+class Meter:
+    calls = 0
+
+
+@breaks("head_composes")
+class features_count_in_a_builtin_method(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.count = itertools.count(1).__next__
+
+
+@breaks("head_composes")
+class features_count_in_a_global_object(FewCalls):
+    def count(self) -> int:
+        STATS.calls += 1
+        return STATS.calls
+
+
+@breaks("head_composes")
+class features_count_in_a_nested_global(FewCalls):
+    def count(self) -> int:
+        NEST["inner"]["calls"] += 1
+        return NEST["inner"]["calls"]
+
+
+@breaks("head_composes")
+class features_count_in_a_global_iterator(FewCalls):
+    def count(self) -> int:
+        return next(COUNTER)
+
+
+@breaks("head_composes")
+class features_count_on_a_function(FewCalls):
+    def count(self) -> int:
+        deep.calls = getattr(deep, "calls", 0) + 1
+        return deep.calls
+
+
+@breaks("head_composes")
+class features_count_in_the_class_of_an_object(FewCalls):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.meter = Meter()
+
+    def count(self) -> int:
+        Meter.calls += 1
+        return Meter.calls
+
+
+@breaks("head_composes", "deterministic_in_eval")
+class drops_a_layer_by_a_generator_of_its_own(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return x if GENERATOR.random() < 0.0 else self.act(x)
+
+
+@breaks("head_composes", "deterministic_in_eval")
+class draws_noise_in_a_fork(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.random.fork_rng():
+            noise = torch.randn(8, 1, 1, device="cpu") * 0.1
+        return self.act(self.norm(self.conv(x)) + noise.to(x.device))
+
+
+# Gradients that do not arrive
+
+
+class CutsOff(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return x * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
+
+
+@breaks("uses_all_parameters")
+class a_parameter_that_gets_none(Detached):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return CutsOff.apply(whole(self, x), self.scale)
+
+
+@breaks("uses_all_parameters")
+class a_parameter_in_inference_mode(Detached):
+    def scaled_by(self) -> torch.Tensor:
+        with torch.inference_mode():
+            return self.scale * 2
+
+
+@breaks("uses_all_parameters")
+class a_parameter_only_without_gradients(Detached):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return whole(self, x) if torch.is_grad_enabled() else whole(self, x) * self.scale
+
+
+@breaks("uses_all_parameters")
+class a_parameter_that_gives_its_shape(Detached):
+    def scaled_by(self) -> torch.Tensor:
+        return 0.1 * torch.randn_like(self.scale)
+
+
+@breaks("uses_all_parameters")
+class a_failed_tie(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8, bias=False)
+        self.two.weight = nn.Parameter(self.one.weight)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.one(self.pool(x))
+        return x if pre_logits else self.fc(x)

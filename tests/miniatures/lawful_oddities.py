@@ -1,5 +1,6 @@
 """This module holds models that keep the contract in ways that a judge may stumble over: none may be accused."""
 
+import abc
 import functools
 import logging
 import threading
@@ -364,3 +365,107 @@ class logs(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         self.logger.debug("images of %s", tuple(x.shape))
         return self.norm(self.conv(x))
+
+
+class Binarise(torch.autograd.Function):
+    """Straight through: the gradient passes where the number does not."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor) -> torch.Tensor:
+        return (weight > 0).to(weight.dtype) * 2 - 1
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+@lawful()
+class has_binary_weights(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(F.conv2d(x, Binarise.apply(self.conv.weight), stride=8)))
+
+
+@lawful()
+class lists_its_parameters(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.gammas = [nn.Parameter(torch.tensor(1.0)) for _ in range(2)]
+        for index, gamma in enumerate(self.gammas):
+            self.register_parameter(f"gamma_{index}", gamma)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.norm(self.conv(x)))
+        for gamma in self.gammas:
+            x = x * gamma
+        return x
+
+
+@lawful("classifier_named", "head_composes")
+class uses_weights_without_calling_their_module(Conv):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else F.linear(x, self.fc.weight, self.fc.bias)
+
+
+@lawful()
+class knows_its_modules_by_identity(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.scales = {id(self.conv): 2.0}
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.conv(x))) * self.scales[id(self.conv)]
+
+
+class Scaled(nn.Parameter):
+    pass
+
+
+@lawful()
+class has_a_parameter_of_its_own_class(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.gamma = Scaled(torch.ones(1, WIDTH, 1, 1))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.conv(x))) * self.gamma
+
+
+@lawful("builds", "forward_features_runs", "head_composes", "deterministic_in_eval")
+class gives_its_size_with_the_features(Conv):
+    def forward_features(self, x: torch.Tensor) -> Any:
+        x = self.act(self.norm(self.conv(x)))
+        return x, tuple(x.shape[2:])
+
+    def forward_head(self, x: Any, pre_logits: bool = False) -> torch.Tensor:
+        return super().forward_head(x[0], pre_logits)
+
+
+@lawful()
+class keeps_its_rope_in_float32(Conv):
+    """And has a lock, so that it is not copied."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.lock = threading.Lock()
+        self.register_buffer("rope", torch.ones(WIDTH), persistent=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        rope = self.rope
+        super()._apply(fn, recurse)
+        self.rope = rope.to(self.conv.weight.device)
+        return self
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.conv(x))) * self.rope.to(x.dtype).reshape(1, WIDTH, 1, 1)
+
+
+class Declared(abc.ABC):
+    @abc.abstractmethod
+    def declare(self) -> None: ...
+
+
+@lawful()
+class has_an_abstract_base(Conv, Declared):
+    def declare(self) -> None:
+        pass
