@@ -58,7 +58,7 @@ class Examination:
         self.cost: dict[str, float] = {}
 
     def cell(self, claim_id: str) -> Cell:
-        """The cell of one claim, its prerequisites decided first. Never raises for what the model does."""
+        """The cell of one claim, its prerequisites decided first. No Exception of the model's gets out."""
         if claim_id not in self.cells:
             self.cells[claim_id] = self._decide(claim_id)
         return self.cells[claim_id]
