@@ -27,7 +27,7 @@ LONGEST_FILE = 400
 # Each part with the parts that it may import, itself apart.
 RECORD = frozenset({"record", "record_file"})
 ARROWS = {
-    "__init__": frozenset(),
+    "__init__": frozenset({"subject"}),
     "test_contract": frozenset(),
     "engine": frozenset(),
     "record": frozenset(),

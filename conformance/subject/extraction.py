@@ -1,0 +1,51 @@
+"""This module takes all that a timm model has to give from one pass through its backbone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+
+class NotSeparable(Exception):
+    """The model does not separate into features, embedding and classifier. Its text says what it lacks."""
+
+
+class Extracted(NamedTuple):
+    """What one pass gives. As a tuple of tensors it survives `torch.export`."""
+
+    unpooled: Any
+    """What `forward_features` gives: a tensor of (batch, channels, height, width), (batch, height, width, channels) or
+    (batch, tokens, channels), or a list of such where a model has several branches."""
+    pre_logits: torch.Tensor
+    """The pooled embedding, (batch, `model.head_hidden_size`)."""
+    logits: torch.Tensor | None
+    """What `model(x)` gives, (batch, `model.num_classes`); None for a model without classes."""
+
+
+def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
+    """Features, embedding and logits of a batch of images `x`, (batch, channels, height, width), from one pass.
+
+    The logits come from the features, as `model(x)` makes them, and not from the embedding:
+    `get_classifier()(pre_logits)` is something else, or fails, for about one model of timm in twelve. That the parts
+    are what the model gives, and that taking one leaves the others alone, is what `head_composes` and `head_is_pure` say.
+
+    Raises:
+        NotSeparable: the model lacks `forward_features` or `forward_head`, or is an encoder whose `forward_head` is not
+            implemented.
+    """
+    for method in ("forward_features", "forward_head"):
+        if not callable(getattr(model, method, None)):
+            raise NotSeparable(f"{type(model).__name__} has no {method}; timm's models have one")
+    features = model.forward_features(x)  # type: ignore[operator]  # as was seen above
+    try:
+        pre_logits = model.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        logits = model.forward_head(features) if getattr(model, "num_classes", None) != 0 else None  # type: ignore[operator]
+    except NotImplementedError as error:
+        raise NotSeparable(
+            f"{type(model).__name__} is an encoder without a head ({error or 'forward_head is not implemented'}); "
+            "call its forward_features"
+        ) from error
+    if not isinstance(pre_logits, torch.Tensor):
+        raise NotSeparable(f"{type(model).__name__} gives {type(pre_logits).__name__} as pre_logits, not one tensor")
+    return Extracted(features, pre_logits, logits)
