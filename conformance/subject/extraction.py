@@ -28,7 +28,8 @@ def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
 
     The logits come from the features, as `model(x)` makes them, and not from the embedding:
     `get_classifier()(pre_logits)` is something else, or fails, for about one model of timm in twelve. That the parts
-    are what the model gives, and that taking one leaves the others alone, is what `head_composes` and `head_is_pure` say.
+    are what the model gives, and that taking one leaves the others alone, is what the claims `head_composes` and
+    `head_is_pure` say.
 
     Raises:
         NotSeparable: the model lacks `forward_features` or `forward_head`, or is an encoder whose `forward_head` is not
