@@ -16,13 +16,11 @@ SEEDS = (0, 1)
 """Draws of the weights: what one happens to hide (a gain of almost one) another shows."""
 
 
-PRECISIONS = (torch.float64, torch.float32)
-"""What is computed in, the next where memory is too small for the one before."""
+Precision = torch.dtype
+SINGLE, DOUBLE = torch.float32, torch.float64
 
 
-def measured(
-    claim: Claim, subject: Subject, precision: torch.dtype = torch.float64, seeds: Sequence[int] = SEEDS
-) -> Cell:
+def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seeds: Sequence[int] = SEEDS) -> Cell:
     """The cell of the claim for the subject with drawn weights, computing in `precision`.
 
     It holds if it holds of each draw, and is violated if one violates it.

@@ -105,9 +105,9 @@ def looking(ledger: Ledger) -> Iterator[None]:
 
 
 @contextmanager
-def differentiating() -> Iterator[None]:
-    """Run the body with gradients, constants from Python data made as in a recording. Nothing is numbered."""
-    with torch.enable_grad(), PythonData(Recording()):
+def differentiating(ledger: Ledger) -> Iterator[None]:
+    """Run the body as `looking` does, with gradients."""
+    with torch.enable_grad(), PythonData(taken := Recording(is_numbered=False)), Tracer(ledger, taken):
         yield
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -161,6 +162,10 @@ class RealSubject(Subject):
 
         kept = [tensor.clone() for tensor in tensors_of(output)]
         return RealPass(output, None, (), again=again, as_given=kept)
+
+    def differentiating(self) -> AbstractContextManager[None]:
+        """In it, calls are differentiated."""
+        return torch.enable_grad()
 
     def look(self, call: Callable[[], T]) -> T:
         """What a call gives."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import torch
 
 from conformance.engine import script
 from conformance.engine.ledger import Ledger
-from conformance.engine.outside import looking, recording
+from conformance.engine.outside import differentiating, looking, recording
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.passes import Pass, run, tensors_of
@@ -213,6 +214,10 @@ class Subject:
     def run(self, call: Callable[[], Any], *modules: torch.nn.Module, writable: Iterable[torch.Tensor] = ()) -> Pass:
         """Record one call: see `conformance.subject.passes.run`."""
         return run(self.ledger, call, *modules, writable=writable)
+
+    def differentiating(self) -> AbstractContextManager[None]:
+        """In it, calls are differentiated and nothing can be proved."""
+        return differentiating(self.ledger)
 
     def look(self, call: Callable[[], T]) -> T:
         """What a call gives, where only shapes and dtypes are asked for: nothing can be proved from it."""

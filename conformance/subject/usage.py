@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from conformance.engine.measure import Difference, difference
-from conformance.engine.outside import differentiating
 from conformance.engine.values import Node
 from conformance.subject.passes import Pass, tensors_of
 from conformance.subject.real import RealPass
@@ -24,7 +23,7 @@ def unused_parameters(subject: Subject) -> list[str]:
     model, images = subject.another(), subject.images
     named = list(model.named_parameters(remove_duplicate=False))
     trainable = [(name, parameter) for name, parameter in named if parameter.requires_grad]
-    with differentiating():
+    with subject.differentiating():
         outputs = [tensor for tensor in tensors_of(model(images)) if tensor.requires_grad]
         nodes = _graph_of(outputs)
         reached = {id(node.variable) for node in nodes if hasattr(node, "variable")}
