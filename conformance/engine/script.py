@@ -32,8 +32,12 @@ def script(model: torch.nn.Module) -> torch.jit.ScriptModule:
         try:
             return _compiled(model)
         except Exception:
-            if not _renew_interfaces():
+            if not _missing_interfaces():
                 raise
+        # What the failure left behind would be in the way.
+        forget_everything()
+        for kind in _missing_interfaces():
+            _compile_interface(kind)
         return _compiled(model)
 
 
@@ -42,21 +46,22 @@ def _compiled(model: torch.nn.Module) -> torch.jit.ScriptModule:
         return torch.jit.script(model)
 
 
-def _renew_interfaces() -> bool:
-    """Compile interfaces that the unit of now lacks, and say whether there were any.
+def _missing_interfaces() -> list[type]:
+    """Interfaces that the compilation unit of now lacks.
 
     `@torch.jit.interface` compiles a class when its file is imported, into the unit of then: see `forget_everything`.
     """
-    missing = [
+    return [
         kind
         for kind in _classes_below(object)
         if "__torch_script_interface__" in vars(kind)
         and _state._python_cu.get_interface(vars(kind)["__torch_script_interface__"]) is None
     ]
-    for kind in missing:
-        names = {**vars(sys.modules[kind.__module__]), "_renewed": kind, "_interface": torch.jit.interface}
-        exec("_interface(_renewed)", names)  # noqa: S102  # torch reads what annotations mean from the caller's names
-    return bool(missing)
+
+
+def _compile_interface(kind: type) -> None:
+    names = {**vars(sys.modules[kind.__module__]), "_renewed": kind, "_interface": torch.jit.interface}
+    exec("_interface(_renewed)", names)  # noqa: S102  # torch reads what annotations mean from the caller's names
 
 
 def _classes_below(kind: type) -> set[type]:
