@@ -28,7 +28,7 @@ def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seed
     Raises:
         Exception: what the model raises on real numbers.
     """
-    gc.collect()  # of a larger precision that did not fit
+    gc.collect()  # of the precision before
     size = smallest_size(subject)
     kept: Cell | None = None
     for seed in seeds:

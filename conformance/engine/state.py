@@ -69,7 +69,7 @@ class State:
 
     That is every attribute and whatever can be reached from it (containers, objects, functions with what they close
     over, modules that are no submodules, arrays and tensors by their bytes where they have any), what the modules'
-    classes hold, and, one level deep, the globals of the Python modules that define these classes.
+    classes hold, and, two levels deep, the globals of the Python modules that define these classes.
     """
 
     def __init__(self, modules: Iterable[torch.nn.Module]) -> None:
@@ -106,7 +106,7 @@ def _globals_of(name: str) -> dict[str, Any]:
 class _Held:
     """The attributes of one object and, flat and in a fixed order, everything that these hold.
 
-    `seen` are the objects that were looked into, by identity, each of them held by somebody; None looks one level deep.
+    `seen` are the objects that were looked into, by identity, each of them held by somebody; None looks as at globals.
     """
 
     def __init__(self, name: str, attributes: Mapping[str, Any], seen: set[int] | None) -> None:
@@ -129,8 +129,9 @@ class _Held:
 
     def _look_at_global(self, value: Any, kind: type) -> None:
         """Two levels of containers, the attributes of functions and plain objects, and what is compared by value."""
-        if kind in CONTAINERS:
-            for item in CONTAINERS[kind](value):
+        container = _container_of(kind)
+        if container is not None:
+            for item in CONTAINERS[container](value):
                 self.inside.append(item)
                 if type(item) in CONTAINERS:
                     self.inside.extend(CONTAINERS[type(item)](item))
@@ -230,6 +231,12 @@ CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     types.MappingProxyType: lambda value: [*value, *value.values()],
 }
 """How the items of a container are had, whatever a class derived from it makes of that."""
+
+
+@functools.cache
+def _container_of(kind: type) -> type | None:
+    """The container that a class is or derives from (a Counter is a dict), or None."""
+    return next((container for container in CONTAINERS if issubclass(kind, container)), None)
 
 
 def _within(value: Any, kind: type) -> list[Any]:

@@ -682,6 +682,7 @@ class heads_are_normalised(TwoHeads):
 STATS = types.SimpleNamespace(calls=0)
 NEST = {"inner": {"calls": 0}}
 COUNTER = itertools.count(1)
+COUNTED: collections.Counter[str] = collections.Counter()
 GENERATOR = random.Random()
 
 
@@ -708,6 +709,13 @@ class features_count_in_a_nested_global(FewCalls):
     def count(self) -> int:
         NEST["inner"]["calls"] += 1
         return NEST["inner"]["calls"]
+
+
+@breaks("head_composes")
+class features_count_in_a_global_counter(FewCalls):
+    def count(self) -> int:
+        COUNTED["features"] += 1
+        return COUNTED["features"]
 
 
 @breaks("head_composes")
