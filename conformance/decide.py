@@ -8,15 +8,17 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
 import msgspec
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
-from conformance.claims.numbers import DOUBLE, SINGLE, Precision, measured
-from conformance.record import Cell, Record, Verdict
+from conformance.claims.numbers import DOUBLE, SINGLE, Precision, measured, weights_in
+from conformance.record import Cell, Record, Remedy, Verdict
 from conformance.subject import Pass, Shapes, Subject, Unmodelled, leave_out_threads
+from conformance.subject.refusals import is_of_meta
 from conformance.subject.subject import BATCH
 
 __all__ = ["Examination", "Shapes", "cell_of", "decide", "leave_out_threads", "normalised"]
@@ -33,10 +35,6 @@ MACHINE_PATH = re.compile(
 """The directories of an absolute path: another machine has others."""
 
 ON_META = "cannot be decided on the meta device"
-
-META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage", re.IGNORECASE)
-"""In the message where an operation refuses the meta device (a branch on a value, a kernel that does not exist there).
-That is this suite's way of looking, not the model's fault."""
 
 LONGEST_READ = 20_000
 """Characters of a message that are looked at."""
@@ -70,22 +68,43 @@ class Examination:
                 return not_applicable(f"needs {need}, which {_said(self.cell(need))}")
         started = time.perf_counter()
         try:
+            cell = self._settled(claim)
+            if cell.verdict is Verdict.VIOLATED:
+                cell = msgspec.structs.replace(cell, remedy=self._remedy(claim))
+        finally:
+            self.cost[claim_id] = time.perf_counter() - started
+        return _with_cause(claim_id, cell)
+
+    def _settled(self, claim: Claim) -> Cell:
+        """What is proved or observed, and what is measured where that says nothing."""
+        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 cell = claim.decide(self.subject)
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
             cell = cell_of(error)
+        if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
+            return self._measured(claim, cell)
+        return cell
+
+    def _remedy(self, claim: Claim) -> Remedy | None:
+        """The first way to what the claim promises that is proved or measured to lead there."""
         try:
-            if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
-                cell = self._measured(claim, cell)
-        finally:
-            self.cost[claim_id] = time.perf_counter() - started
-        return _with_cause(claim_id, cell)
+            for way in claim.ways(self.subject) if claim.ways else ():
+                found = self._settled(replace(claim, decide=way.decide))
+                if found.verdict is Verdict.HOLDS and found.evidence is not None:
+                    return Remedy(text=way.text, code=way.code, evidence=found.evidence)
+        except Exception:  # noqa: BLE001  # the boundary: a model may raise where ways are looked for
+            return None
+        return None
 
     def _measured(self, claim: Claim, cell: Cell) -> Cell:
         """What real numbers say where the engine could not tell; a failure of theirs leaves the cell undecided."""
         by_numbers, raised = self._by_numbers(claim)
-        if raised and (by_numbers.cause == MEMORY or not str(cell.reason).startswith(ON_META)):
+        if raised and by_numbers.cause == MEMORY:
+            needed = f"one copy of its weights takes {weights_in(self.subject, SINGLE) / 1e9:.1f} GB in float32"
+            return undecided(f"{cell.reason}; memory ran out while it was measured: {needed}", cause=MEMORY)
+        if raised and not str(cell.reason).startswith(ON_META):
             return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
         if by_numbers.verdict is Verdict.HOLDS and is_unprovable(cell):
             return undecided(f"{cell.reason}; nothing else was measured, but what is hidden may show later")
@@ -158,15 +177,9 @@ def cell_of(error: BaseException) -> Cell:
     cause = _digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
     if isinstance(error, Unmodelled):
         return undecided(f"no number stands for {reason}", cause=cause)
-    if _is_of_meta(_text(error)):
+    if is_of_meta(_text(error)):
         return undecided(f"{ON_META}: {type(error).__name__}: {reason}{where}", cause=cause)
     return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)
-
-
-def _is_of_meta(text: str) -> bool:
-    """Whether the meta device is to blame. The TorchScript interpreter drops the message of a Python kernel."""
-    is_wordless = "TorchScript interpreter" in text and text.rstrip().endswith("RuntimeError:")
-    return is_wordless or META_ONLY.search(text) is not None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -54,6 +54,23 @@ class Tier(enum.StrEnum):
     """Only when named by `--claim`."""
 
 
+class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+    """Another way to what a violated claim promises, which was seen to work for the subject.
+
+    `code` is Python that can be pasted: `model` and the images `x` are given, in eval mode; it makes `pre_logits`
+    and `logits`, the latter what `model(x)` gives.
+    """
+
+    text: str
+    """What it does, in a sentence."""
+    code: str
+    evidence: Evidence
+
+    def __post_init__(self) -> None:
+        for name in ("text", "code"):
+            msgspec.structs.force_setattr(self, name, _writable(getattr(self, name)))
+
+
 class Cell(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One claim decided for one subject. Every verdict but `holds` has a reason of one sentence.
 
@@ -71,6 +88,8 @@ class Cell(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Short digest that is equal for cells failing for the same reason."""
     witness: dict[str, Any] | None = None
     """The numbers or facts that show a violation."""
+    remedy: Remedy | None = None
+    """What to do instead, of a violated claim, where a way is known."""
 
     def __post_init__(self) -> None:
         if self.verdict is not Verdict.HOLDS and not (self.reason and self.reason.strip()):
@@ -190,6 +209,12 @@ def printable(text: str) -> str:
     marks and lone surrogates are spelled out (`\\x1b`).
     """
     return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), " ".join(text.split()))
+
+
+def printable_code(text: str) -> str:
+    """The same for code: its lines and their indentation stay."""
+    lines = (_OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), line) for line in text.splitlines())
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _writable(text: str) -> str:

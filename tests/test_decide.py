@@ -8,10 +8,14 @@ import msgspec
 import pytest
 import torch
 
+import conformance.decide as decide_module
 from conformance.claims import CLAIMS
+from conformance.claims.claim import Claim
 from conformance.decide import Examination, cell_of, decide, normalised
 from conformance.record import Cell, Evidence, Record, Verdict, encode
-from tests.miniatures.contract import Conv, breaks_builds, breaks_head_composes
+from conformance.subject import Subject
+from tests.claims.test_real_only import Branch, with_a
+from tests.miniatures.contract import BREAKERS, Conv, breaks_builds, breaks_head_composes
 from tests.miniatures.registration import examining, registered
 
 
@@ -113,6 +117,31 @@ def test_memory_that_ran_out_is_the_machines_affair(error):
     assert cell.verdict is Verdict.UNDECIDED
     assert cell.reason.startswith("memory ran out")
     assert cell.cause == cell_of(MemoryError()).cause
+
+
+def test_what_memory_is_too_small_to_measure_is_undecided_with_the_figure(monkeypatch):
+    def measured(*_: object) -> Cell:
+        raise MemoryError
+
+    monkeypatch.setattr("conformance.decide.measured", measured)
+    with examining(BREAKERS["head_composes"], "large") as examination:
+        cell = examination.cell("head_composes")
+    assert cell.verdict is Verdict.UNDECIDED
+    assert "different operations" in cell.reason
+    assert cell.reason.endswith("memory ran out while it was measured: one copy of its weights takes 0.0 GB in float32")
+    assert cell.cause == cell_of(MemoryError()).cause
+
+
+def test_what_fits_in_float32_alone_is_measured_in_float32(monkeypatch):
+    def measured(claim: Claim, subject: Subject, precision: torch.dtype) -> Cell:
+        if precision == torch.float64:
+            raise MemoryError
+        return in_full(claim, subject, precision)
+
+    in_full = decide_module.measured
+    monkeypatch.setattr(decide_module, "measured", measured)
+    with examining(with_a(Branch, Conv), "large") as examination:
+        assert examination.cell("head_composes") == Cell(verdict=Verdict.HOLDS, evidence=Evidence.MEASURED)
 
 
 def test_memory_that_ran_out_below_another_error_is_memory_all_the_same():

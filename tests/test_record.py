@@ -20,6 +20,7 @@ from conformance.record import (
     Evidence,
     Level,
     Record,
+    Remedy,
     Tier,
     Verdict,
     count,
@@ -43,11 +44,12 @@ json_values = st.recursive(
     max_leaves=6,
 )
 witnesses = st.none() | st.dictionaries(texts, json_values, max_size=3)
+remedies = st.builds(Remedy, text=texts, code=texts, evidence=st.sampled_from(Evidence))
 cells = st.one_of(
     st.builds(Cell, verdict=st.just(Verdict.HOLDS), evidence=st.sampled_from(Evidence), witness=witnesses),
     st.builds(
         Cell, verdict=st.just(Verdict.VIOLATED), evidence=st.sampled_from(Evidence), reason=reasons,
-        cause=st.none() | texts, witness=witnesses,
+        cause=st.none() | texts, witness=witnesses, remedy=st.none() | remedies,
     ),
     st.builds(Cell, verdict=st.sampled_from([Verdict.UNDECIDED, Verdict.NOT_APPLICABLE]), reason=reasons),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.record import Cell, ClaimEntry, Evidence, Level, Tier, Verdict
 
 if TYPE_CHECKING:
+    from conformance.claims.remedies import Ways
     from conformance.subject import Subject
 
 Decision = Callable[["Subject"], Cell]
@@ -31,6 +32,8 @@ class Claim:
     repro: str
     """Python that shows a violation, in the terms of `conformance.claims.witness`."""
     decide: Decision
+    ways: Ways | None = None
+    """Where it is violated, other ways to what it promises, the best first."""
 
     def entry(self) -> ClaimEntry:
         """The claim as the header of a run carries it."""
@@ -47,6 +50,7 @@ def claim(
     level: Level = Level.MUST,
     tier: Tier = Tier.CORE,
     needs: tuple[str, ...] = ("builds",),
+    ways: Ways | None = None,
 ) -> Callable[[Decision], Claim]:
     """Declare the decorated function to be a claim.
 
@@ -66,6 +70,7 @@ def claim(
             source=source,
             repro=inspect.cleandoc(repro),
             decide=function,
+            ways=ways,
         )
 
     return declare

@@ -147,7 +147,7 @@ def unpooled_reset(subject: Subject) -> Cell:
             assert hasattr(model.get_submodule(name), "weight"), f"{name} has no weight"
             model.get_submodule(name).register_forward_hook(lambda *call: given.append(call[-1].clone()))
         logits = model.forward_head(model.forward_features(x))
-        compare(sum(given) / len(names), logits)
+        compare((sum(given) / len(names)).reshape(logits.shape), logits)
     """,
 )
 def classifier_named(subject: Subject) -> Cell:
@@ -175,7 +175,9 @@ def classifier_named(subject: Subject) -> Cell:
         return undecided(f"forward_head uses {', '.join(sorted(silent))} without calling it: is it applied last?")
     if isinstance(taken, RealPass):
         logits, *outputs = taken.as_given
-        if any(output.shape != logits.shape for output in outputs):
+        if any(output.numel() != logits.numel() for output in outputs):
+            if usage.is_chosen_from(logits, *outputs):
+                return holds(Evidence.MEASURED)
             return violated(f"{named} give {describe(outputs)}, the logits are {describe(logits)}")
         return judged(usage.from_mean(taken), "the logits", f"what {named} give, which default_cfg names,")
     if usage.is_last_applied(subject, taken):

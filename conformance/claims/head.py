@@ -8,9 +8,11 @@ import torch
 
 from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
 from conformance.claims.equality import describe, same
+from conformance.claims.remedies import ways_from_classifier, ways_from_embedding
 from conformance.record import Cell, Evidence, Level
 from conformance.subject import RealSubject, Subject
 from conformance.subject.passes import tensors_of
+from conformance.subject.refusals import is_of_meta
 
 TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
 TIMM_DOCUMENTATION = "timm documentation: feature extraction, penultimate layer features"
@@ -90,9 +92,11 @@ def features_width(subject: Subject) -> Cell:
         print("pre_logits are", describe(pooled))
         sys.exit(not torch.is_tensor(pooled))
     """,
+    ways=ways_from_classifier,
 )
 def pre_logits_supported(subject: Subject) -> Cell:
     """`model.forward_head(features, pre_logits=True)` gives the pooled embedding as one tensor."""
+    subject.features  # noqa: B018  # what it raises is not the head's
     try:
         pooled = subject.pre_logits.output
     except (NotImplementedError, TypeError):
@@ -100,7 +104,7 @@ def pre_logits_supported(subject: Subject) -> Cell:
         try:
             subject.logits  # noqa: B018  # for what it raises
         except NotImplementedError as error:
-            if "Meta" not in str(error):  # torch's, for an operation without a kernel there
+            if not is_of_meta(str(error)):  # torch's, for an operation without a kernel there
                 return not_applicable(f"an encoder: {error or 'forward_head is not implemented'}")
         raise
     if not isinstance(pooled, torch.Tensor):
@@ -153,6 +157,7 @@ def head_composes(subject: Subject) -> Cell:
         pooled = model.forward_head(features, pre_logits=True)
         compare(model.get_classifier()(pooled), model.forward_head(features))
     """,
+    ways=ways_from_embedding,
 )
 def classifier_consistent(subject: Subject) -> Cell:
     """Route 2: `get_classifier()(pre_logits)` computes what `forward_head(features)` computes."""

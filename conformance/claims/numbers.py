@@ -16,6 +16,10 @@ SEEDS = (0, 1)
 """Draws of the weights: what one happens to hide (a gain of almost one) another shows."""
 
 
+LARGE = 256 * 2**20
+"""Bytes of weights from which on memory is worth the time of a collection: models lie in cycles, and several of them
+may be alive for a claim."""
+
 Precision = torch.dtype
 SINGLE, DOUBLE = torch.float32, torch.float64
 
@@ -28,19 +32,27 @@ def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seed
     Raises:
         Exception: what the model raises on real numbers.
     """
-    gc.collect()  # of the precision before
     size = smallest_size(subject)
     kept: Cell | None = None
     for seed in seeds:
         real = RealSubject(subject, seed, precision, size)
+        is_large = weights_in(real, precision) > LARGE
+        if is_large:
+            gc.collect()  # of what a failure before this one kept
         try:
             cell = claim.decide(real)
         finally:
             real.close()
             del real
-            gc.collect()
+            if is_large:
+                gc.collect()
         if cell.verdict is not Verdict.HOLDS:
             return cell
         kept = cell
     assert kept is not None
     return kept
+
+
+def weights_in(subject: Subject, precision: Precision) -> int:
+    """Bytes that the parameters take; what is computed with them comes on top."""
+    return sum(parameter.numel() for parameter in subject.as_built.parameters()) * precision.itemsize

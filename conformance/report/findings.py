@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.gate import Expectation, Expectations, load
-from conformance.record import ClaimEntry, Record, Run, Verdict
+from conformance.record import ClaimEntry, Record, Run, Verdict, printable_code
 from conformance.record_file import read_run
 
 
@@ -84,12 +85,24 @@ def _section(number: int, one: Finding) -> Iterator[str]:
         if one.known.issue:
             yield f"**Issue**: {one.known.issue}"
             yield ""
+    yield from _remedies(one)
     yield f"**Where**: {', '.join(f'`timm/models/{name}.py`' for name in _modules(one.records))}"
     yield ""
     yield f"**Show it**: `timm-conformance show {example.model} --claim {one.claim.id} --repro`"
     yield ""
     yield f"**Models** ({len(one.records)}): {', '.join(record.model for record in one.records)}"
     yield ""
+
+
+def _remedies(one: Finding) -> Iterator[str]:
+    """What users of the models can do, each way with the number of models that it was shown for."""
+    cells = [record.cells[one.claim.id] for record in one.records]
+    ways = Counter((cell.remedy.text, cell.remedy.code, cell.remedy.evidence) for cell in cells if cell.remedy)
+    for (text, code, evidence), number in ways.most_common():
+        yield f"**Until then** ({evidence} for {number} of {len(cells)}): {text}"
+        yield ""
+        yield f"```python\n{printable_code(code)}\n```"
+        yield ""
 
 
 def _modules(records: Iterable[Record]) -> list[str]:

@@ -13,9 +13,9 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from conformance.record import Cell, Evidence, Record, Run, Verdict, printable
+from conformance.record import Cell, Evidence, Record, Run, Verdict, printable, printable_code
 from conformance.report.overview import EVIDENCE_MEANINGS, GLYPHS, MEANINGS, PROOF, WORDS, overview
-from conformance.report.text import facts
+from conformance.report.text import facts, instead
 
 _REASON = 2000
 _CAUSES = 60
@@ -65,15 +65,17 @@ class _Notes:
     """What cells say beyond their verdict, each said once: most models fail as others do."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, str, str], int] = {}
+        self._places: dict[tuple[str, ...], int] = {}
 
     def place(self, cell: Cell) -> int | None:
         """The number of what the cell says, or None where it says nothing."""
         witness = ", ".join(f"{name}: {value}" for name, value in sorted((cell.witness or {}).items()))
-        note = _clip(printable(cell.reason or "")), printable(cell.cause or ""), _clip(printable(witness))
-        if note == ("", "", ""):
+        note = [_clip(printable(cell.reason or "")), printable(cell.cause or ""), _clip(printable(witness))]
+        if not any(note) and cell.remedy is None:
             return None
-        return self._places.setdefault(note, len(self._places))
+        if cell.remedy is not None:
+            note += [instead(cell.remedy), _clip(printable_code(cell.remedy.code))]
+        return self._places.setdefault(tuple(note), len(self._places))
 
     def __iter__(self) -> Any:
         return iter(self._places)
@@ -100,7 +102,7 @@ def _cell(cell: Cell, notes: _Notes) -> str:
     return f"<td class={kind}{note}>{GLYPHS[cell.verdict]}"
 
 
-def _embedded(run: Run, notes: Iterable[tuple[str, str, str]]) -> Markup:
+def _embedded(run: Run, notes: Iterable[tuple[str, ...]]) -> Markup:
     """What the details need and the table does not show, as JSON that cannot end its script element."""
     text = msgspec.json.encode(
         {

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.record import Cell, ClaimEntry, Level, Record, Run, Verdict, printable
+from conformance.record import Cell, ClaimEntry, Level, Record, Remedy, Run, Verdict, printable, printable_code
 from conformance.report.overview import GLYPHS, WORDS, Cause, overview
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def print_record(record: Record, claims: Iterable[ClaimEntry], console: Console)
         console.print(Text.assemble(f"{printable(claim.id):<{width}}  ", verdict, (claim.level, "dim")))
         if cell.reason:
             console.print(Padding(Text(_clip(printable(cell.reason))), (0, 0, 0, 4)))
+        if cell.remedy:
+            console.print(Padding(Text(instead(cell.remedy)), (0, 0, 0, 4)))
 
 
 def print_claim(record: Record, claim: ClaimEntry, console: Console) -> None:
@@ -90,6 +92,12 @@ def print_claim(record: Record, claim: ClaimEntry, console: Console) -> None:
         console.print(Text(f"  {printable(name)}: {printable(str(value))}"))
     if cell.cause:
         console.print(Text(f"  cause {printable(cell.cause)}", style="dim"))
+    if cell.remedy:
+        console.print()
+        console.print(Text(instead(cell.remedy)))
+        console.print()
+        for line in printable_code(cell.remedy.code).splitlines():
+            _print_unbroken("    ", line, console)
 
 
 def print_claims(entries: Iterable[tuple[ClaimEntry, str]], console: Console) -> None:
@@ -101,6 +109,11 @@ def print_claims(entries: Iterable[tuple[ClaimEntry, str]], console: Console) ->
         console.print(Text.assemble((printable(entry.id), "bold"), (kind, "dim")))
         console.print(Padding(Text(printable(entry.text)), (0, 0, 0, 4)))
         console.print(Padding(Text(f"Source: {printable(source)}", style="dim"), (0, 0, 0, 4)))
+
+
+def instead(remedy: Remedy) -> str:
+    """What to do instead, and what that rests on, in a sentence."""
+    return f"Instead ({remedy.evidence}): {_clip(printable(remedy.text))}"
 
 
 def title(run: Run) -> str:
@@ -191,4 +204,4 @@ def _clip(text: str) -> str:
 
 def _print_unbroken(label: str, text: str, console: Console) -> None:
     # Paths and commands are copied from here: never broken across lines.
-    console.print(Text(label + printable(text)), soft_wrap=True)
+    console.print(Text(label + printable_code(text)), soft_wrap=True)

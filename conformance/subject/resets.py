@@ -137,7 +137,7 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
 
 
 def other(subject: Subject) -> nn.Module:
-    """The reset model as float32 again, wholly on the meta device.
+    """The reset model in the subject's dtype again, wholly on its device.
 
     Raises:
         Exception: whatever timm raises.
@@ -145,8 +145,8 @@ def other(subject: Subject) -> nn.Module:
 
     def make() -> nn.Module:
         model = subject.settle(placement(subject).model)
-        copied = None if subject.measures else copy_of(model, subject.ledger, torch.float32)
-        return copied or model.to(torch.float32)
+        copied = None if subject.measures else copy_of(model, subject.ledger, subject.dtype)
+        return copied or model.to(subject.dtype)
 
     return subject.once("other", make)
 

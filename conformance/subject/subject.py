@@ -33,6 +33,8 @@ class Subject:
 
     measures = False
     """Whether it computes on real numbers: see `conformance.subject.real`."""
+    dtype = torch.float32
+    """Of the images, and of the weights of a model in one dtype."""
 
     def __init__(self, name: str, shapes: Shapes | None = None) -> None:
         self.name = name
@@ -189,7 +191,7 @@ class Subject:
 
     @property
     def images(self) -> torch.Tensor:
-        """The input of every pass: float32, (BATCH, *input_size), on the meta device.
+        """The input of every pass: of the subject's dtype, (BATCH, *input_size), on the meta device.
 
         Each time another tensor with the same memory: what a model does to the one it is given (`transpose_`, `.data`)
         must not reach the next pass.

@@ -127,13 +127,20 @@ def is_last_applied(subject: Subject, taken: Pass) -> bool:
 
 
 def from_mean(taken: RealPass) -> Difference:
-    """How far the logits of a `caught` call are from the mean of what the modules gave, all of one shape."""
+    """How far the logits of a `caught` call are from the mean of what the modules gave, all as many numbers."""
 
     def parts(tensors: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         logits, *outputs = tensors
-        return [logits], [torch.stack(outputs).mean(0)]
+        return [logits], [torch.stack(outputs).mean(0).reshape(logits.shape)]
 
     return difference(*parts(taken.as_given), *parts(tensors_of(taken.again())))
+
+
+def is_chosen_from(logits: torch.Tensor, *outputs: torch.Tensor) -> bool:
+    """Whether a module gave (batch, …, classes), of one token or place of which the logits are a copy."""
+    if len(outputs) != 1 or outputs[0].ndim < 3 or logits.ndim != 2 or outputs[0].shape[-1] != logits.shape[-1]:
+        return False
+    return any(torch.equal(place, logits) for place in outputs[0].flatten(1, -2).unbind(1))
 
 
 def output_in(subject: Subject, dtype: torch.dtype) -> Any:

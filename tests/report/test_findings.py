@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from conformance.gate import Expectation, Expectations, load
-from conformance.record import Cell, Evidence, Record, Verdict
+from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.record_file import read_run
 from conformance.report.findings import findings, main, markdown
 from tests.report import synthetic
@@ -14,8 +14,8 @@ from tests.report import synthetic
 PUBLISHED = Path("reports/timm-1.0.31.jsonl.gz")
 
 
-def broken(model: str, params: int, reason: str = "it broke") -> Record:
-    cell = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=reason)
+def broken(model: str, params: int, reason: str = "it broke", remedy: Remedy | None = None) -> Record:
+    cell = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=reason, remedy=remedy)
     return Record(model=model, module="timm.models.vit", params=params, cells={"scripts": cell})
 
 
@@ -35,6 +35,15 @@ def test_models_are_grouped_by_what_is_known_of_them():
 def test_a_reason_with_backticks_stays_code():
     run = synthetic.finished([broken("a", 1, "say `x`")], synthetic.entries(["scripts"]))
     assert "`` say `x` ``" in markdown(run, Expectations())
+
+
+def test_remedies_are_given_with_the_number_of_models_that_they_were_shown_for():
+    one = Remedy(text="By hand.", code="f(\n    x)\n", evidence=Evidence.PROVED)
+    other = Remedy(text="Or so.", code="g(x)", evidence=Evidence.MEASURED)
+    records = [broken("a", 1, remedy=one), broken("b", 2, remedy=one), broken("c", 3, remedy=other), broken("d", 4)]
+    text = markdown(synthetic.finished(records, synthetic.entries(["scripts"])), Expectations())
+    assert "**Until then** (proved for 2 of 4): By hand.\n\n```python\nf(\n    x)\n```" in text
+    assert "**Until then** (measured for 1 of 4): Or so.\n\n```python\ng(x)\n```" in text
 
 
 def test_every_violated_cell_of_the_published_run_is_in_one_finding(tmp_path):

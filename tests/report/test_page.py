@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Error, sync_playwright
 
-from conformance.record import Cell, Evidence, Record, Verdict
+from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.page import page as rendered
 from tests.report.synthetic import entries, finished, one_cell, run_of
 
@@ -106,6 +106,17 @@ def test_a_cell_says_its_reason_when_clicked_and_when_pointed_at(opened):
     assert tab.is_hidden("#details")
 
 
+def test_a_remedy_is_shown_as_code_to_copy(opened):
+    code = "with hook:\n    logits = model(x)"
+    remedy = Remedy(text="Do it by hand.", code=code, evidence=Evidence.PROVED)
+    tab = opened(one_cell(Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="r", remedy=remedy)))
+    tab.click("#cells tbody td.vo")
+    assert "Instead (proved): Do it by hand." in tab.text_content("#said")
+    assert tab.text_content("#said pre") == code
+    tab.click("#cells tbody th")
+    assert "Instead (proved): Do it by hand." in tab.text_content("#said .all")
+
+
 def test_a_models_name_says_its_facts_and_all_of_its_claims_faults_first(opened):
     run = run_of(1)
     cells = {**run.records[0].cells, "keeps_dtype": Cell(verdict=Verdict.UNDECIDED, reason="who knows")}
@@ -138,9 +149,11 @@ def test_the_keyboard_alone_reaches_every_reason(opened):
 
 
 def test_no_text_of_a_record_runs(opened):
+    remedy = Remedy(text=HOSTILE, code=HOSTILE, evidence=Evidence.PROVED)
     cell = Cell(
-        verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=HOSTILE, cause=HOSTILE, witness={HOSTILE: HOSTILE}
-    )
+        verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=HOSTILE, cause=HOSTILE, remedy=remedy,
+        witness={HOSTILE: HOSTILE},
+    )  # fmt: skip
     claim = msgspec.structs.replace(
         entries(["scripts"])[0], id=f"s{HOSTILE}", text=f"`{HOSTILE}` {HOSTILE}", group=HOSTILE
     )

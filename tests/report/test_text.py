@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from conformance.gate import Expectations, judge
-from conformance.record import Cell, Evidence, Record, Verdict
+from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.formats import SUFFIXES, render
 from conformance.report.machine import as_json
 from conformance.report.markdown import markdown
@@ -29,9 +29,11 @@ def printed(print_it, width=100, color=False):
 
 
 def hostile_run():
+    remedy = Remedy(text=HOSTILE, code=HOSTILE, evidence=Evidence.PROVED)
     cell = Cell(
-        verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=HOSTILE, cause=HOSTILE, witness={HOSTILE: HOSTILE}
-    )
+        verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason=HOSTILE, cause=HOSTILE, remedy=remedy,
+        witness={HOSTILE: HOSTILE},
+    )  # fmt: skip
     claim = msgspec.structs.replace(entries(["scripts"])[0], id="scripts[red]", text=HOSTILE, group=HOSTILE)
     record = Record(
         model=f"m{HOSTILE}", module=HOSTILE, class_name=HOSTILE, fingerprints={HOSTILE: HOSTILE}, cells={claim.id: cell}
@@ -112,6 +114,18 @@ def test_one_claim_is_shown_in_full():
     assert text.replace("\n", "").count("r" * 900) == 1
     for words in (run.header.claims[0].text, "✗ violated (measured)", "error: 0.5", "cause c1"):
         assert words in text
+
+
+def test_a_remedy_is_named_with_the_model_and_printed_with_the_claim_to_be_copied():
+    code = "with hook:\n    logits = model(x)  # " + "long " * 30 + "\n"
+    remedy = Remedy(text="Do it by hand.", code=code, evidence=Evidence.PROVED)
+    run = one_cell(Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="r", remedy=remedy))
+    record, claim = run.records[0], run.header.claims[0]
+    assert "Instead (proved): Do it by hand." in printed(lambda console: print_record(record, [claim], console))
+    text = printed(lambda console: print_claim(record, claim, console), width=60)
+    assert "Instead (proved): Do it by hand." in text
+    lines = [line[4:].rstrip() for line in text.splitlines()]
+    assert all(line.rstrip() in lines for line in code.splitlines())
 
 
 def test_the_contract_is_listed_with_its_sources():

@@ -64,10 +64,11 @@ function noteOf(cell) {
 
 function sayCell(row, cell) {
   const [id, text, level] = claims[cell.cellIndex - firstClaim];
-  const [reason, cause, witness] = noteOf(cell);
+  const [reason, cause, witness, instead, code] = noteOf(cell);
   const parts = [element("h3", `${row.cells[0].textContent}: ${id}`), verdictOf(cell)];
   if (reason) parts.push(element("p", reason, "reason"));
   if (witness) parts.push(element("p", witness, "witness"));
+  if (instead) parts.push(element("p", instead), element("pre", code));
   parts.push(prose(`Claim (${level}): ${text}`));
   if (cause) parts.push(element("p", `Cause ${cause}`, "quiet"));
   said.replaceChildren(...parts);
@@ -89,8 +90,9 @@ function sayModel(row) {
     const [id] = claims[cell.cellIndex - firstClaim];
     const item = document.createElement("li");
     item.append(verdictOf(cell), element("code", id));
-    const [reason] = noteOf(cell);
+    const [reason, , , instead] = noteOf(cell);
     if (reason) item.append(element("span", reason, "reason"));
+    if (instead) item.append(element("span", instead, "reason"));
     list.append(item);
   }
   said.replaceChildren(element("h3", row.cells[0].textContent), known, list);

@@ -1,0 +1,17 @@
+"""This module tells what only the meta device refuses: a fault of this suite's way of looking, not of a model."""
+
+from __future__ import annotations
+
+import re
+
+META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage", re.IGNORECASE)
+"""In the message where an operation refuses the meta device: a branch on a value, a kernel that is not there."""
+
+
+def is_of_meta(message: str) -> bool:
+    """Whether the message of an exception blames the meta device.
+
+    The TorchScript interpreter drops the message of a Python kernel: then the end of its own is all that there is.
+    """
+    is_wordless = "TorchScript interpreter" in message and message.rstrip().endswith("RuntimeError:")
+    return is_wordless or META_ONLY.search(message) is not None

@@ -1,0 +1,90 @@
+"""A model that cannot run on the meta device is decided on real tensors: each claim gets the verdict that is true."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+from conformance.claims import CLAIMS
+from conformance.record import Cell, Evidence, Verdict
+from tests.miniatures.contract import BREAKERS, LAWFUL, Tokens
+from tests.miniatures.registration import examining
+
+
+class Branch(nn.Module):
+    """Looks at a value to decide what to do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.abs().sum() < 0):
+            return x * 2
+        return x
+
+
+class Count(nn.Module):
+    """The shape of what it computes depends on values: there is no meta kernel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.nonzero(x.abs() < 0).sum()
+
+
+WAYS = (Branch, Count)
+
+
+def with_a(way, make):
+    """What makes the model that `make` makes, with a layer that meta tensors do not pass."""
+
+    def build(**arguments):
+        model = make(**arguments)
+        model.norm = nn.Sequential(model.norm, way())
+        return model
+
+    return build
+
+
+@functools.cache
+def cells_of(way, make) -> dict[str, Cell]:
+    with examining(with_a(way, make), f"{way.__name__}_{make.__name__}") as examination:
+        return {claim: examination.cell(claim) for claim in CLAIMS}
+
+
+@pytest.mark.parametrize("make", LAWFUL, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_the_lawful_keep_their_verdicts(way, make):
+    found = {claim: cell.verdict for claim, cell in cells_of(way, make).items()}
+    expected = {claim: LAWFUL[make].get(claim, Verdict.HOLDS) for claim in CLAIMS}
+    assert found == expected
+
+
+@pytest.mark.parametrize("claim", [claim for claim in BREAKERS if claim != "builds"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_breaker_breaks_its_claim(way, claim):
+    assert cells_of(way, BREAKERS[claim])[claim].verdict is Verdict.VIOLATED
+
+
+class EveryToken(Tokens):
+    """The classifier is applied to every token, and the logits of one of them count, or their mean."""
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.fc_norm(x)
+        return x[:, 0] if pre_logits else self.head(x)[:, 0]
+
+
+class MeanOfLogits(EveryToken):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.fc_norm(x)
+        return x.mean(1) if pre_logits else self.head(x).mean(1)
+
+
+def test_choosing_a_tokens_logits_computes_nothing_and_averaging_them_does():
+    for way in WAYS:
+        assert cells_of(way, EveryToken)["classifier_named"].verdict is Verdict.HOLDS
+        assert cells_of(way, MeanOfLogits)["classifier_named"].verdict is Verdict.VIOLATED
+        assert cells_of(way, MeanOfLogits)["classifier_consistent"].verdict is Verdict.HOLDS
+
+
+def test_nothing_is_called_proved():
+    cells = cells_of(Branch, next(iter(LAWFUL))).values()
+    assert Evidence.PROVED not in {cell.evidence for cell in cells}
