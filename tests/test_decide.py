@@ -9,14 +9,16 @@ import pytest
 import torch
 
 import conformance.decide as decide_module
-from conformance.claims import CLAIMS
+from conformance.claims import CLAIMS, in_tier
 from conformance.claims.claim import Claim
 from conformance.decide import Examination, cell_of, decide, normalised
-from conformance.record import Cell, Evidence, Record, Verdict, encode
+from conformance.record import Cell, Evidence, Record, Tier, Verdict, encode
 from conformance.subject import Subject
 from tests.claims.test_real_only import Branch, with_a
 from tests.miniatures.contract import BREAKERS, Conv, breaks_builds, breaks_head_composes
 from tests.miniatures.registration import examining, registered
+
+CORE = [claim.id for claim in in_tier(Tier.CORE)]
 
 
 def raises(error: BaseException):
@@ -133,10 +135,10 @@ def test_what_memory_is_too_small_to_measure_is_undecided_with_the_figure(monkey
 
 
 def test_what_fits_in_float32_alone_is_measured_in_float32(monkeypatch):
-    def measured(claim: Claim, subject: Subject, precision: torch.dtype) -> Cell:
+    def measured(claim: Claim, subject: Subject, precision: torch.dtype, *seeds: object) -> Cell:
         if precision == torch.float64:
             raise MemoryError
-        return in_full(claim, subject, precision)
+        return in_full(claim, subject, precision, *seeds)
 
     in_full = decide_module.measured
     monkeypatch.setattr(decide_module, "measured", measured)
@@ -229,7 +231,7 @@ def test_a_claim_whose_prerequisite_fails_does_not_apply_and_names_it():
 
 def test_one_fault_of_building_is_one_red_cell():
     with registered(breaks_builds) as name:
-        record = decide(name, CLAIMS)
+        record = decide(name, CORE)
     assert [claim for claim, cell in record.cells.items() if cell.verdict is Verdict.VIOLATED] == ["builds"]
     assert record.class_name is None
     assert record.fingerprints == {}
@@ -237,7 +239,7 @@ def test_one_fault_of_building_is_one_red_cell():
 
 def test_one_fault_of_forward_features_is_one_red_cell():
     with registered(raises(ValueError("seven")), "raising") as name:
-        record = decide(name, CLAIMS)
+        record = decide(name, CORE)
     red = [claim for claim, cell in record.cells.items() if cell.verdict is Verdict.VIOLATED]
     # The compiler refuses the source of this miniature on its own.
     assert red == ["forward_features_runs", "scripts"]
@@ -281,7 +283,7 @@ def test_a_model_that_says_nothing_of_itself_has_a_record_all_the_same():
             return super().__getattr__(name)
 
     with registered(Silent) as name:
-        record = decide(name, CLAIMS)
+        record = decide(name, CORE)
     assert record.input_size is None
     assert record.cells["builds"].verdict is Verdict.HOLDS
 
@@ -298,7 +300,7 @@ def test_models_that_compute_otherwise_have_other_fingerprints():
 
 def test_every_verdict_but_holds_has_a_reason_and_every_failure_a_cause():
     with registered(breaks_head_composes) as name:
-        for cell in decide(name, CLAIMS).cells.values():
+        for cell in decide(name, CORE).cells.values():
             assert (cell.reason is None) is (cell.verdict is Verdict.HOLDS)
             assert (cell.cause is not None) is (cell.verdict in (Verdict.VIOLATED, Verdict.UNDECIDED))
 
@@ -328,7 +330,7 @@ def told(record: Record) -> dict[str, object]:
 
 @pytest.mark.parametrize(("name", "claim"), list(zip(MODELS, ALONE, strict=True)))
 def test_neither_the_order_of_claims_nor_their_company_matters(name, claim):
-    claims = [claim for claim in CLAIMS if name not in SLOW or CLAIMS[claim].group != "torchscript"]
+    claims = [claim for claim in CORE if name not in SLOW or CLAIMS[claim].group != "torchscript"]
     together = told(decide(name, claims))
     backwards = told(decide(name, reversed(claims)))
     assert backwards["cells"] == together["cells"]
@@ -353,9 +355,9 @@ def test_a_model_that_failed_before_changes_nothing(first, second):
 
 def test_miniatures_give_the_same_cells_in_every_order_and_alone():
     with registered(Conv) as name:
-        together = told(decide(name, CLAIMS))
-        assert told(decide(name, reversed(list(CLAIMS)))) == together
-        for claim in CLAIMS:
+        together = told(decide(name, CORE))
+        assert told(decide(name, reversed(CORE))) == together
+        for claim in CORE:
             alone = told(decide(name, [claim]))
             assert alone["cells"] == {claim: together["cells"][claim]}
             assert alone["fingerprints"] == together["fingerprints"]

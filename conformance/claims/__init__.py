@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from conformance.claims import classifier, head, properties, torchscript
+from conformance.claims import capture, classifier, head, properties, pyramids, torchscript
 from conformance.claims.claim import Claim
 from conformance.record import Tier
 
@@ -15,9 +15,9 @@ def _declared_in(module: ModuleType) -> list[Claim]:
     return [value for value in vars(module).values() if isinstance(value, Claim)]
 
 
-CLAIMS: dict[str, Claim] = {
-    claim.id: claim for module in (head, classifier, torchscript, properties) for claim in _declared_in(module)
-}
+_MODULES = (head, classifier, pyramids, torchscript, properties, capture)
+
+CLAIMS: dict[str, Claim] = {claim.id: claim for module in _MODULES for claim in _declared_in(module)}
 """Every claim by id, in the order in which a subject is decided."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import timm
@@ -32,6 +32,20 @@ class RealPass(Pass):
     """What the call gives with other rounding errors."""
     as_given: list[torch.Tensor] = field(kw_only=True)
     """Copies of the tensors that it gave, as they were then."""
+
+
+def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
+    """The pass as one that gave `output`, whose tensors are among those that it gave."""
+    if not isinstance(taken, RealPass):
+        return replace(taken, output=output, number=subject.ledger.result(output))
+    places = {id(tensor): place for place, tensor in enumerate(tensors_of(taken.output))}
+    chosen = [places[id(tensor)] for tensor in tensors_of(output)]
+
+    def again() -> list[torch.Tensor]:
+        repeated = tensors_of(taken.again())
+        return [repeated[place] for place in chosen]
+
+    return replace(taken, output=output, again=again, as_given=[taken.as_given[place] for place in chosen])
 
 
 class RealSubject(Subject):
@@ -132,6 +146,11 @@ class RealSubject(Subject):
     def images(self) -> torch.Tensor:
         """The images, each time in memory of their own."""
         return self.once("images", self._make_images).clone()
+
+    def other_images(self, *, batch: int = BATCH, larger_by: int = 0) -> torch.Tensor:
+        """Another batch of so many images, larger by so many pixels along each side."""
+        _, channels, height, width = self.images.shape
+        return measure.images(self.seed + 1, (batch, channels, height + larger_by, width + larger_by)).to(self.dtype)
 
     def run(
         self,

@@ -203,6 +203,18 @@ class Subject:
         self.ledger.name_leaf("input", [("images", images, None)])
         return images
 
+    def other_images(self, *, batch: int = BATCH, larger_by: int = 0) -> torch.Tensor:
+        """Another batch of so many images, larger by so many pixels along each side."""
+        name = f"{batch} images larger by {larger_by}"
+
+        def make() -> torch.Tensor:
+            channels, height, width = self.input_size
+            images = torch.empty((batch, channels, height + larger_by, width + larger_by), device="meta")
+            self.ledger.name_leaf("input", [(name, images, None)])
+            return images
+
+        return self.once(name, make).detach()
+
     # Passes of the headed model
 
     def earlier_passes(self) -> list[Pass]:

@@ -4,9 +4,12 @@ Nothing is registered here: `tests.miniatures.registration` does it for as long 
 `super()` in what it compiles, and reads annotations as they stand: no `from __future__ import annotations` here.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from timm.models._features import FeatureListNet, feature_take_indices
 from torch import nn
 from torch.nn import functional as F
 
@@ -268,16 +271,76 @@ class ListOfFeatures(Conv):
         return pooled if pre_logits else self.fc(pooled)
 
 
-LAWFUL: dict[type[nn.Module], dict[str, str]] = {
-    Conv: {},
-    Tokens: {},
-    ChannelsLast: {},
-    Cached: {},
-    HeadlessByDefault: {},
-    Hidden: {"pooled_width_is_num_features": "violated"},
-    Distilled: {"classifier_consistent": "violated"},
-    ConvClassifier: {"classifier_consistent": "violated"},
-    ListOfFeatures: {"features_width": "violated", "unpooled_reset": "violated"},
+class PyramidOfTwo(nn.Module):
+    """Two levels, which `forward_intermediates` and `features_only` give."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__()
+        self.default_cfg = config("fc")
+        self.num_classes = num_classes
+        self.num_features = self.head_hidden_size = HIDDEN
+        self.conv = nn.Conv2d(in_chans, WIDTH, 4, 4)
+        self.norm = nn.BatchNorm2d(WIDTH)
+        self.down = nn.Conv2d(WIDTH, HIDDEN, 2, 2)
+        self.pool = pooling(global_pool)
+        self.fc = linear(HIDDEN, num_classes)
+        self.feature_info = [
+            {"num_chs": WIDTH, "reduction": 4, "module": "norm"},
+            {"num_chs": HIDDEN, "reduction": 8, "module": "down"},
+        ]
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        self.num_classes = num_classes
+        if global_pool is not None:
+            self.pool = pooling(global_pool)
+        self.fc = linear(HIDDEN, num_classes, like=self.conv.weight)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self, x: torch.Tensor, indices: list[int] | None = None, output_fmt: str = "NCHW"
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        maps = [self.norm(self.conv(x))]
+        maps.append(self.down(maps[0]))
+        taken, _ = feature_take_indices(2, indices)
+        return maps[1], [maps[place] for place in taken]
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(self.norm(self.conv(x)))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def with_features_only(make: Callable[..., nn.Module], features_only: bool = False, **arguments: Any) -> nn.Module:
+    model = make(**arguments)
+    return FeatureListNet(model, (0, 1)) if features_only else model
+
+
+def Pyramid(**arguments: Any) -> nn.Module:
+    return with_features_only(PyramidOfTwo, **arguments)
+
+
+PYRAMIDS = ("intermediates_final", "intermediates_match_info", "features_only_matches_info")
+WITHOUT_PYRAMID = dict.fromkeys(PYRAMIDS, "not_applicable")
+
+LAWFUL: dict[Callable[..., nn.Module], dict[str, str]] = {
+    Conv: WITHOUT_PYRAMID,
+    Tokens: WITHOUT_PYRAMID,
+    ChannelsLast: WITHOUT_PYRAMID,
+    Cached: WITHOUT_PYRAMID,
+    HeadlessByDefault: WITHOUT_PYRAMID,
+    Hidden: {**WITHOUT_PYRAMID, "pooled_width_is_num_features": "violated"},
+    Distilled: {**WITHOUT_PYRAMID, "classifier_consistent": "violated"},
+    ConvClassifier: {**WITHOUT_PYRAMID, "classifier_consistent": "violated"},
+    ListOfFeatures: {**WITHOUT_PYRAMID, "features_width": "violated", "unpooled_reset": "violated"},
+    Pyramid: {},
 }
 """Models that keep the contract, each with the verdicts other than `holds` that its shape brings."""
 
@@ -442,6 +505,84 @@ class breaks_uses_all_parameters(Conv):
 class breaks_keeps_dtype(Conv):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward_head(self.forward_features(x)).float()
+
+
+class final_without_norm(PyramidOfTwo):
+    @torch.jit.ignore
+    def forward_intermediates(
+        self, x: torch.Tensor, indices: list[int] | None = None, output_fmt: str = "NCHW"
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        _, maps = super().forward_intermediates(x, indices, output_fmt)
+        return self.down(self.conv(x)), maps
+
+
+class level_left_out(PyramidOfTwo):
+    @torch.jit.ignore
+    def forward_intermediates(
+        self, x: torch.Tensor, indices: list[int] | None = None, output_fmt: str = "NCHW"
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        final, maps = super().forward_intermediates(x, indices, output_fmt)
+        return final, maps[1:] if indices is None else maps
+
+
+class reduction_less_one(PyramidOfTwo):
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.feature_info[1]["reduction"] = 7
+
+
+breaks_intermediates_final = functools.partial(with_features_only, final_without_norm)
+breaks_intermediates_match_info = functools.partial(with_features_only, level_left_out)
+breaks_features_only_matches_info = functools.partial(with_features_only, reduction_less_one)
+
+
+class breaks_exports(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting() and torch.compiler.is_exporting():
+            raise RuntimeError("not for export")
+        return self.act(self.norm(self.conv(x)))
+
+
+class breaks_export_matches(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting() and torch.compiler.is_exporting():
+            x = x * 2
+        return self.act(self.norm(self.conv(x)))
+
+
+class breaks_export_dynamic_batch(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] == 2:
+            x = x * 1.5
+        return self.act(self.norm(self.conv(x)))
+
+
+class breaks_compiles(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():
+            torch._dynamo.graph_break()
+        return self.act(self.norm(self.conv(x)))
+
+
+class breaks_compile_matches(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting() and torch.compiler.is_dynamo_compiling():
+            x = x * 2
+        return self.act(self.norm(self.conv(x)))
+
+
+class breaks_fx_traces(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] > 3:
+            x = x[:, :3]
+        return self.act(self.norm(self.conv(x)))
+
+
+class breaks_fx_matches(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting() and not isinstance(x, torch.Tensor):
+            x = x * 2
+        return self.act(self.norm(self.conv(x)))
 
 
 BREAKERS: dict[str, Any] = {

@@ -1,0 +1,96 @@
+"""This module declares the claims of feature pyramids: `forward_intermediates` and `features_only`."""
+
+from __future__ import annotations
+
+from conformance.claims.claim import claim, holds, not_applicable, violated
+from conformance.claims.equality import describe, same
+from conformance.record import Cell, Evidence
+from conformance.subject import Subject, pyramids
+
+INTERMEDIATES_TEST = "timm tests/test_models.py::test_model_forward_intermediates"
+FEATURES_TEST = "timm tests/test_models.py::test_model_forward_features"
+
+
+@claim(
+    group="pyramids",
+    source=INTERMEDIATES_TEST,
+    needs=("forward_features_runs",),
+    repro='compare(model.forward_intermediates(x, output_fmt="NCHW")[0], model.forward_features(x))',
+)
+def intermediates_final(subject: Subject) -> Cell:
+    """What `forward_intermediates` gives first is what `forward_features` gives."""
+    try:
+        final = pyramids.final(subject)
+    except pyramids.NotOffered as error:
+        return not_applicable(str(error))
+    return same(subject, final, subject.features, "forward_intermediates(x)[0]", "forward_features(x)")
+
+
+@claim(
+    group="pyramids",
+    source=INTERMEDIATES_TEST,
+    needs=("forward_features_runs",),
+    repro="""
+        maps = model.forward_intermediates(x, output_fmt="NCHW")[1]
+        said = [one["num_chs"] for one in model.feature_info]
+        print("maps are", describe(maps), "and feature_info says", said)
+        if [one.shape[1] for one in maps] != said:
+            sys.exit(1)
+        compare(model.forward_intermediates(x, output_fmt="NCHW", indices=[-1])[1], maps[-1:])
+    """,
+)
+def intermediates_match_info(subject: Subject) -> Cell:
+    """`forward_intermediates` gives a map for each entry of `feature_info`, as wide as it says; -1 is the last."""
+    try:
+        maps = pyramids.maps(subject)
+        said = [entry["num_chs"] for entry in pyramids.info(subject.headed)]
+        last = pyramids.maps(subject, indices=[-1])
+    except pyramids.NotOffered as error:
+        return not_applicable(str(error))
+    given = [one.shape[1] for one in maps.output]
+    if given != said:
+        return violated(f"forward_intermediates gives maps of {given} channels, feature_info says {said}")
+    if [one.shape for one in last.output] != [maps.output[-1].shape]:
+        return violated(f"index -1 gives {describe(last.output)}, the last map is {describe(maps.output[-1])}")
+    try:
+        pyramids.maps(subject, indices=[len(said)])
+    except Exception:  # noqa: BLE001  # timm asserts that it is in range
+        return holds(Evidence.OBSERVED)
+    return violated(f"index {len(said)} of {len(said)} maps is not refused")
+
+
+@claim(
+    group="pyramids",
+    source=FEATURES_TEST,
+    needs=("forward_features_runs",),
+    repro="""
+        features = build(features_only=True)
+        info = features.feature_info
+        print("maps are", describe(features(x)), "and feature_info says", info.channels(), info.reduction())
+        is_nhwc = "NHWC" in str(getattr(features, "output_fmt", "NCHW"))
+        shapes = [one.permute(0, 3, 1, 2).shape if is_nhwc else one.shape for one in features(x)]
+        missing = set(info.module_name()) - set(dict(model.named_modules()))
+        sizes = [round(x.shape[2] / reduction) for reduction in info.reduction()]
+        sys.exit(bool(missing) or [one[1] for one in shapes] != info.channels() or [one[2] for one in shapes] != sizes)
+    """,
+)
+def features_only_matches_info(subject: Subject) -> Cell:
+    """Built with `features_only=True` the model gives maps of the channels, reductions and modules that it says."""
+    try:
+        levels = pyramids.levels(subject)
+    except pyramids.NotOffered as error:
+        return not_applicable(str(error))
+    for place, level in enumerate(levels):
+        if len(level.shape) != 4:
+            return violated(f"level {place} is of shape {level.shape}, not a map")
+        if level.shape[1] != level.channels:
+            return violated(f"level {place} has {level.shape[1]} channels, feature_info says {level.channels}")
+        if not pyramids.shrinks_as_said(subject, place):
+            return violated(
+                f"level {place} is {level.shape[2]} by {level.shape[3]} of images of "
+                f"{' by '.join(map(str, subject.images.shape[2:]))} pixels, feature_info says a reduction of "
+                f"{level.reduction:g}"
+            )
+        if level.module not in dict(subject.headed.named_modules()):
+            return violated(f"feature_info says that level {place} comes from {level.module!r}, which is no module")
+    return holds(Evidence.OBSERVED)

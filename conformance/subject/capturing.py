@@ -1,0 +1,191 @@
+"""This module captures the headed model as a program, by torch.export, torch.compile and torch.fx, and runs that.
+
+Each capture starts from a model that has not run and that nobody else uses: what tracing leaves in its attributes (fake
+tensors, proxies) reaches nothing else. What Dynamo keeps for the process is cleared afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from timm.models import get_notrace_functions, get_notrace_modules
+from torch import nn
+
+from conformance.subject.passes import Pass
+from conformance.subject.real import with_output
+from conformance.subject.subject import Subject
+
+OTHER_BATCH = 5
+"""Images in the second batch that a program with a dynamic batch is given."""
+
+PLACE = re.compile(r'File "[^"\n]{1,1000}", line \d{1,9}')
+EXPLANATION = re.compile(r"\n\s*Explanation: (?P<text>.{1,2000}?)(?=\n\s*\n|\n\s*Hint:|$)", re.DOTALL)
+
+
+class NotCaptured(Exception):
+    """A compiler refused the model. Its text says why in a few words, and where in the model's source."""
+
+
+def _condensed(error: Exception) -> NotCaptured:
+    """What matters of the pages that Dynamo and export write: what is wrong, and the innermost place in the source."""
+    text = str(error)
+    what = " ".join(text.strip().partition("\n\n")[0].split("\n  Explanation: ")[0].split())
+    explanation = EXPLANATION.search(text)
+    if explanation is not None:
+        what += f": {' '.join(explanation['text'].split())}"
+    places = PLACE.findall(text)
+    return NotCaptured(f"{type(error).__name__}: {what}" + (f"\n  {places[-1]}" if places else ""))
+
+
+@contextmanager
+def _capturing() -> Iterator[None]:
+    """Run the body without gradients; say in few words why it fails, print nothing, and leave nothing behind.
+
+    Raises:
+        NotCaptured: whatever the compiler raises, but for memory errors.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        # Export prints the graph that it could not finish.
+        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (MemoryError, NotCaptured):
+        raise
+    except Exception as error:
+        raise _condensed(error).with_traceback(error.__traceback__) from error
+    finally:
+        logging.disable(disabled)
+        torch._dynamo.reset()
+
+
+def exported(subject: Subject) -> Callable[..., Any]:
+    """`torch.export.export(model, (images,)).module()`.
+
+    Raises:
+        NotCaptured: it cannot be exported.
+    """
+
+    def make() -> Callable[..., Any]:
+        model, images = subject.another(), subject.images
+        with _capturing():
+            return torch.export.export(model, (images,)).module()
+
+    return subject.once("exported", make)
+
+
+def exported_forward(subject: Subject) -> Pass:
+    """The exported program, run on the images."""
+
+    def make() -> Pass:
+        program, images = exported(subject), subject.images
+        return subject.run(lambda: program(images))
+
+    return subject.once("exported forward", make)
+
+
+def exported_for_any_batch(subject: Subject) -> Callable[..., Any]:
+    """The model exported with its first dimension, the batch, declared dynamic.
+
+    Raises:
+        NotCaptured: it cannot be exported so.
+    """
+
+    def make() -> Callable[..., Any]:
+        model, images = subject.another(), subject.images
+        with _capturing():
+            shapes = ({0: torch.export.Dim("batch")},)
+            return torch.export.export(model, (images,), dynamic_shapes=shapes).module()
+
+    return subject.once("exported for any batch", make)
+
+
+def other_batch(subject: Subject) -> tuple[Pass, Pass]:
+    """What the program exported for any batch, and the model, give for `OTHER_BATCH` images."""
+
+    def make() -> tuple[Pass, Pass]:
+        program, model = exported_for_any_batch(subject), subject.headed
+        images, again = subject.other_images(batch=OTHER_BATCH), subject.other_images(batch=OTHER_BATCH)
+        return subject.run(lambda: program(images)), subject.run(lambda: model(again), model)
+
+    return subject.once("other batch", make)
+
+
+def compiled_forward(subject: Subject) -> Pass:
+    """What `torch.compile(model, fullgraph=True)` gives for the images, the captured graph run as it is.
+
+    The graph is recorded where the compiled model calls it, so the result is that of the graph and of the code that
+    Dynamo puts around it, and not of the model, which a compiled callable falls back to under a dispatch mode.
+
+    Raises:
+        NotCaptured: the model cannot be compiled as one graph.
+    """
+
+    def make() -> Pass:
+        model, images = subject.another(), subject.images
+        taken: list[Pass] = []
+
+        def backend(graph: nn.Module, _: Any) -> Callable[..., Any]:
+            def call(*inputs: Any) -> Any:
+                taken.append(subject.run(lambda: graph(*inputs)))
+                return taken[-1].output
+
+            return call
+
+        with _capturing():
+            output = torch.compile(model, fullgraph=True, dynamic=False, backend=backend)(images)
+        if len(taken) != 1:
+            raise NotCaptured(f"torch.compile made {len(taken)} graphs of the model")
+        return with_output(subject, taken[0], output)
+
+    return subject.once("compiled forward", make)
+
+
+class _Tracer(torch.fx.Tracer):
+    """Traces as timm does: its leaf modules and functions stay calls (timm/models/_features_fx.py)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            autowrap_functions=tuple(get_notrace_functions()),  # type: ignore[no-untyped-call]  # timm's
+            param_shapes_constant=True,
+        )
+        self._leaves = tuple(get_notrace_modules())  # type: ignore[no-untyped-call]  # timm's
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+
+
+def traced_forward(subject: Subject) -> Pass:
+    """The graph that torch.fx makes of the model in eval mode, run on the images.
+
+    Raises:
+        NotCaptured: it cannot be traced.
+    """
+
+    def make() -> Pass:
+        model, images = traced(subject)
+        return subject.run(lambda: model(images), *model.children())
+
+    return subject.once("traced forward", make)
+
+
+def traced(subject: Subject) -> tuple[nn.Module, torch.Tensor]:
+    """The model as a graph of torch.fx, and images for it.
+
+    Raises:
+        NotCaptured: it cannot be traced.
+    """
+
+    def make() -> nn.Module:
+        model = subject.another()
+        with _capturing():
+            return torch.fx.GraphModule(model, _Tracer().trace(model))
+
+    return subject.once("traced", make), subject.images
