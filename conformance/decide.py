@@ -16,7 +16,7 @@ import msgspec
 from conformance.claims import CLAIMS
 from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
 from conformance.claims.numbers import DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
-from conformance.record import Cell, Record, Remedy, Verdict
+from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.subject import Pass, Shapes, Subject, Unmodelled, leave_out_threads
 from conformance.subject.refusals import is_of_meta
 from conformance.subject.subject import BATCH
@@ -119,7 +119,7 @@ class Examination:
         measured in float64 for want of memory is what float32 says.
         """
         cell, raised = self._computed(claim, SINGLE, seeds)
-        if not raised and cell.verdict is not Verdict.VIOLATED:
+        if not raised and cell.verdict is not Verdict.VIOLATED and cell.evidence is not Evidence.OBSERVED:
             better, failed = self._computed(claim, DOUBLE, seeds)
             if not failed or better.cause != MEMORY:
                 return better, failed

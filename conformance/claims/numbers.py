@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from conformance.claims.claim import Claim
-from conformance.record import Cell, Verdict
+from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import RealSubject, Subject
 from conformance.subject.sizes import smallest_size
 
@@ -27,7 +27,8 @@ SINGLE, DOUBLE = torch.float32, torch.float64
 def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seeds: Sequence[int] = SEEDS) -> Cell:
     """The cell of the claim for the subject with drawn weights, computing in `precision`.
 
-    It holds if it holds of each draw, and is violated if one violates it.
+    It holds if it holds of each draw, and is violated if one violates it. What is only observed (shapes, attributes)
+    does not depend on the draw.
 
     Raises:
         Exception: what the model raises on real numbers.
@@ -46,7 +47,7 @@ def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seed
             del real
             if is_large:
                 gc.collect()
-        if cell.verdict is not Verdict.HOLDS:
+        if cell.verdict is not Verdict.HOLDS or cell.evidence is Evidence.OBSERVED:
             return cell
         kept = cell
     assert kept is not None

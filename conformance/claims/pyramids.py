@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.claims.claim import claim, holds, not_applicable, violated
 from conformance.claims.equality import describe, same
-from conformance.record import Cell, Evidence
+from conformance.record import Cell, Evidence, Tier
 from conformance.subject import Subject, pyramids
 
 INTERMEDIATES_TEST = "timm tests/test_models.py::test_model_forward_intermediates"
@@ -14,6 +14,7 @@ FEATURES_TEST = "timm tests/test_models.py::test_model_forward_features"
 @claim(
     group="pyramids",
     source=INTERMEDIATES_TEST,
+    tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro='compare(model.forward_intermediates(x, output_fmt="NCHW")[0], model.forward_features(x))',
 )
@@ -29,6 +30,7 @@ def intermediates_final(subject: Subject) -> Cell:
 @claim(
     group="pyramids",
     source=INTERMEDIATES_TEST,
+    tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro="""
         maps = model.forward_intermediates(x, output_fmt="NCHW")[1]
@@ -43,15 +45,15 @@ def intermediates_match_info(subject: Subject) -> Cell:
     """`forward_intermediates` gives a map for each entry of `feature_info`, as wide as it says; -1 is the last."""
     try:
         maps = pyramids.maps(subject)
-        said = [entry["num_chs"] for entry in pyramids.info(subject.headed)]
-        last = pyramids.maps(subject, indices=[-1])
     except pyramids.NotOffered as error:
         return not_applicable(str(error))
-    given = [one.shape[1] for one in maps.output]
+    said = [entry["num_chs"] for entry in pyramids.info(subject.headed)]
+    given = [one.shape[1] for one in maps]
     if given != said:
         return violated(f"forward_intermediates gives maps of {given} channels, feature_info says {said}")
-    if [one.shape for one in last.output] != [maps.output[-1].shape]:
-        return violated(f"index -1 gives {describe(last.output)}, the last map is {describe(maps.output[-1])}")
+    last = pyramids.maps(subject, indices=[-1])
+    if [one.shape for one in last] != [maps[-1].shape]:
+        return violated(f"index -1 gives {describe(last)}, the last map is {describe(maps[-1])}")
     try:
         pyramids.maps(subject, indices=[len(said)])
     except Exception:  # noqa: BLE001  # timm asserts that it is in range
@@ -62,6 +64,7 @@ def intermediates_match_info(subject: Subject) -> Cell:
 @claim(
     group="pyramids",
     source=FEATURES_TEST,
+    tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro="""
         features = build(features_only=True)

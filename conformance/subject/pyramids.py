@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from conformance.subject.passes import Pass
 from conformance.subject.real import with_output
+from conformance.subject.refusals import is_of_meta
 from conformance.subject.subject import Subject
 
 
@@ -37,33 +40,43 @@ def info(model: nn.Module) -> list[dict[str, Any]]:
     return list(FeatureInfo(list(known), len(known)).info) if not isinstance(known, FeatureInfo) else known.get_dicts()
 
 
-def intermediates(subject: Subject, **arguments: Any) -> Pass:
-    """`forward_intermediates(images, output_fmt="NCHW")`: (final, maps).
-
-    Raises:
-        NotOffered: the model has no such method.
-    """
+def _intermediates(subject: Subject) -> Callable[..., Any]:
     model, images = subject.headed, subject.images
     method = getattr(model, "forward_intermediates", None)
     if method is None:
         raise NotOffered(f"{type(model).__name__} has no forward_intermediates")
-
-    def make() -> Pass:
-        return subject.run(lambda: method(images, output_fmt="NCHW", **arguments), model)
-
-    return subject.once(f"intermediates {sorted(arguments.items())}", make)
+    return functools.partial(method, images)
 
 
 def final(subject: Subject) -> Pass:
-    """The first result of `forward_intermediates`."""
-    taken = intermediates(subject)
-    return with_output(subject, taken, taken.output[0])
+    """The first result of `forward_intermediates`, whatever the layout of the maps that come second.
+
+    Raises:
+        NotOffered: the model has no such method.
+    """
+    method, model = _intermediates(subject), subject.headed
+
+    def make() -> Pass:
+        try:
+            taken = subject.run(lambda: method(output_fmt="NCHW"), model)
+        except Exception as error:
+            # Some find out from values how tokens make a map.
+            if subject.measures or not is_of_meta(str(error)):
+                raise
+            taken = subject.run(lambda: method(output_fmt="NLC"), model)
+        return with_output(subject, taken, taken.output[0])
+
+    return subject.once("final", make)
 
 
-def maps(subject: Subject, **arguments: Any) -> Pass:
-    """The second result of `forward_intermediates`, a list of maps."""
-    taken = intermediates(subject, **arguments)
-    return with_output(subject, taken, list(taken.output[1]))
+def maps(subject: Subject, **arguments: Any) -> list[torch.Tensor]:
+    """The second result of `forward_intermediates`: maps of (batch, channels, height, width).
+
+    Raises:
+        NotOffered: the model has no such method.
+    """
+    method = _intermediates(subject)
+    return list(subject.look(lambda: method(output_fmt="NCHW", **arguments))[1])
 
 
 def features_only(subject: Subject) -> nn.Module:
