@@ -201,6 +201,10 @@ def show(
         Path | None,
         typer.Option("--from", metavar="FILE", help="Read the verdicts there instead of deciding them now."),
     ] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
+    ] = None,
     repro: Annotated[
         bool, typer.Option("--repro", help="Print a program that shows the violation with torch and timm alone.")
     ] = False,
@@ -211,11 +215,12 @@ def show(
     """
     if repro and len(claim or []) != 1:
         raise CouldNotRun("--repro shows one violation; name its claim with --claim ID")
+    arguments.import_all(imports or ())
     record, entries = _decided(model, claim or []) if source is None else _recorded(model, claim or [], source)
     from conformance.report.text import print_claim, print_record
 
     if repro:
-        _print_program(record, entries[0])
+        _print_program(record, entries[0], imports or ())
         return
     console = _console()
     if not claim:
@@ -293,7 +298,7 @@ def _decided(model: str, claim_ids: list[str]) -> tuple[Record, list[ClaimEntry]
     return decide(model, [entry.id for entry in entries]), entries
 
 
-def _print_program(record: Record, entry: ClaimEntry) -> None:
+def _print_program(record: Record, entry: ClaimEntry, imports: Iterable[str]) -> None:
     from importlib.metadata import version
 
     from conformance.claims import CLAIMS
@@ -304,7 +309,7 @@ def _print_program(record: Record, entry: ClaimEntry) -> None:
     if verdict is not Verdict.VIOLATED:
         raise CouldNotRun(f"{entry.id} of {record.model} is not violated but {verdict}; there is nothing to show")
     claim = CLAIMS[arguments.known(entry.id, CLAIMS, "claim of this suite", "timm-conformance claims")]
-    typer.echo(program(claim, record.model, version("timm")), nl=False)
+    typer.echo(program(claim, record.model, version("timm"), imports), nl=False)
 
 
 def _recorded(model: str, claim_ids: list[str], file: Path) -> tuple[Record, list[ClaimEntry]]:

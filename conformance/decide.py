@@ -17,7 +17,7 @@ from conformance.claims import CLAIMS
 from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
 from conformance.claims.numbers import DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
-from conformance.subject import Pass, Shapes, Subject, Unmodelled, leave_out_threads
+from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
 from conformance.subject.refusals import is_of_meta
 from conformance.subject.subject import BATCH
 
@@ -33,6 +33,9 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\]{1,255}\\){1,50}"
 )
 """The directories of an absolute path: another machine has others."""
+
+COMPILED = frozenset({"torchscript", "capture"})
+"""Groups of claims whose exceptions are a compiler's, which looks at source and not at a device."""
 
 ON_META = "cannot be decided on the meta device"
 
@@ -83,9 +86,21 @@ class Examination:
                 cell = claim.decide(self.subject)
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
             cell = cell_of(error)
+            if cell.verdict is Verdict.VIOLATED and claim.group not in COMPILED:
+                return self._unless_on_meta_alone(claim, cell)
         if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
             return self._measured(claim, cell, seeds)
         return cell
+
+    def _unless_on_meta_alone(self, claim: Claim, cell: Cell) -> Cell:
+        """The cell of an exception on the meta device, unless real tensors raise none.
+
+        A model may refuse devices that it does not know, in words of its own.
+        """
+        real, raised = self._computed(claim, SINGLE, SEEDS[:1])
+        if raised or real.verdict is Verdict.VIOLATED:
+            return cell
+        return self._measured(claim, undecided(f"{ON_META}: {cell.reason}"), SEEDS)
 
     def _remedy(self, claim: Claim) -> Remedy | None:
         """The first way to what the claim promises that is proved or measured to lead there."""
@@ -116,12 +131,14 @@ class Examination:
         """The cell on real numbers, and whether it is that of an exception.
 
         What float32 shows to differ needs nothing better, which takes two to three times as long; what is not
-        measured in float64 for want of memory is what float32 says.
+        measured in float64 for want of memory, or because the model is made for float32, is what float32 says.
         """
         cell, raised = self._computed(claim, SINGLE, seeds)
         if not raised and cell.verdict is not Verdict.VIOLATED and cell.evidence is not Evidence.OBSERVED:
             better, failed = self._computed(claim, DOUBLE, seeds)
-            if not failed or better.cause != MEMORY:
+            # Models promise float32: a constant of that dtype, or a cast to it, is no fault of theirs.
+            is_of_dtype = failed or (better.verdict is Verdict.VIOLATED and better.evidence is Evidence.OBSERVED)
+            if not is_of_dtype or cell.verdict is not Verdict.HOLDS:
                 return better, failed
         return cell, raised
 
@@ -141,7 +158,12 @@ class Examination:
             warnings.simplefilter("ignore")
             # A forward that failed, or ended the process that tried it, is not tried again for its fingerprint.
             runs = self.cells.get("forward_features_runs")
-            return _facts(self.subject, traced=runs is None or runs.verdict is Verdict.HOLDS)
+            traced = runs is None or runs.verdict is Verdict.HOLDS
+            try:
+                self.subject.as_built  # noqa: B018  # for what it raises
+            except Exception:  # noqa: BLE001  # it can be built on real tensors alone
+                return _facts(RealSubject(self.subject, 0, SINGLE), traced=False)
+            return _facts(self.subject, traced=traced)
 
     def close(self) -> None:
         """Let go of the models and clear what TorchScript keeps for the process."""

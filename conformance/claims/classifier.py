@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from conformance.claims.claim import claim, holds, not_applicable, undecided, violated
+from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
 from conformance.claims.equality import describe, judged, same, shapes
-from conformance.record import Cell, Evidence
+from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import OTHER_CLASSES, Subject, resets, usage
 from conformance.subject.real import RealPass
 
@@ -83,11 +83,14 @@ def reset_to_classes(subject: Subject) -> Cell:
     source="timm tests/test_models.py::_assert_reset_classifier_preserves_parent_device_dtype",
     needs=("pre_logits_supported",),
     repro="""
+        moved = copy.deepcopy(model).to("meta")
+        moved.reset_classifier(7)
+        for name, tensor in (*moved.named_parameters(), *moved.named_buffers()):
+            if tensor.device.type != "meta" or (tensor.is_floating_point() and tensor.dtype != torch.float64):
+                sys.exit(f"{name} is {tensor.dtype} on {tensor.device} in a model of float64 on meta")
         model.reset_classifier(7)
-        print({name: tensor.dtype for name, tensor in model.named_parameters() if tensor.dtype != torch.float64})
         print("in training mode:", [name for name, part in model.named_modules() if part.training])
-        is_moved = any(tensor.dtype != torch.float64 for tensor in model.parameters())
-        compare(model(x), model.eval()(x)) if not is_moved else sys.exit(1)
+        compare(model(x), model.eval()(x))
     """,
 )
 def reset_keeps_placement(subject: Subject) -> Cell:
@@ -166,20 +169,25 @@ def classifier_named(subject: Subject) -> Cell:
             return violated(
                 f"default_cfg names the classifier {name!r}, a {type(modules[name]).__name__} without weight"
             )
-    taken, silent = usage.caught(subject, names)
+    taken, silent, repeated = usage.caught(subject, names)
     named = ", ".join(names)
     idle = [name for name in sorted(silent) if not subject.measures and usage.has_part(subject, name) is False]
     if idle:
         return violated(f"the logits do not depend on {', '.join(idle)}, which default_cfg names its classifier")
     if silent:
         return undecided(f"forward_head uses {', '.join(sorted(silent))} without calling it: is it applied last?")
+    if repeated:
+        return undecided(f"forward_head calls {', '.join(sorted(repeated))} more than once: is it applied last?")
     if isinstance(taken, RealPass):
         logits, *outputs = taken.as_given
         if any(output.numel() != logits.numel() for output in outputs):
             if usage.is_chosen_from(logits, *outputs):
                 return holds(Evidence.MEASURED)
             return violated(f"{named} give {describe(outputs)}, the logits are {describe(logits)}")
-        return judged(usage.from_mean(taken), "the logits", f"what {named} give, which default_cfg names,")
+        cell = judged(usage.from_outputs(taken), "the logits", f"what {named} give, which default_cfg names,")
+        return unprovable(taken.unprovable[0]) if taken.unprovable and cell.verdict is Verdict.HOLDS else cell
+    if taken.unprovable:
+        return unprovable(taken.unprovable[0])
     if usage.is_last_applied(subject, taken):
         return holds(Evidence.PROVED)
     return undecided(f"no proof that nothing is computed after {named}, which default_cfg names")

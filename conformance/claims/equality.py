@@ -10,7 +10,7 @@ import torch
 from conformance.claims.claim import holds, undecided, unprovable, violated
 from conformance.engine.difference import where_they_part
 from conformance.engine.measure import Difference
-from conformance.record import Cell, Evidence
+from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import Pass, RealSubject, Subject
 from conformance.subject.passes import tensors_of
 
@@ -55,7 +55,9 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
             right=describe(right.output),
         )
     if isinstance(subject, RealSubject):
-        return judged(subject.difference(left, right), what, other)
+        cell = judged(subject.difference(left, right), what, other)
+        hidden = (*left.unprovable, *right.unprovable)
+        return unprovable(hidden[0]) if hidden and cell.verdict is Verdict.HOLDS else cell
     for taken in (left, right):
         if taken.unprovable:
             return unprovable(taken.unprovable[0])

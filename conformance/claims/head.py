@@ -192,13 +192,13 @@ def classifier_consistent(subject: Subject) -> Cell:
 def head_is_pure(subject: Subject) -> Cell:
     """`forward_head` leaves the features as they were, so that one backbone pass serves all three outputs."""
     features, outputs = subject.features, (subject.pre_logits, subject.logits)
-    if isinstance(subject, RealSubject):
-        if subject.is_unchanged(features):
-            return holds(Evidence.MEASURED)
+    if isinstance(subject, RealSubject) and not subject.is_unchanged(features):
         return violated("forward_head changes the features that it is given", Evidence.MEASURED)
     for taken in (features, *outputs):
         if taken.unprovable:
             return unprovable(taken.unprovable[0])
+    if subject.measures:
+        return holds(Evidence.MEASURED)
     if subject.is_unchanged(features):
         return holds(Evidence.PROVED)
     return undecided("forward_head writes to the features it is given; no proof that it leaves them as they were")

@@ -10,7 +10,6 @@ import torch
 from conformance.claims.claim import Claim
 from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import RealSubject, Subject
-from conformance.subject.sizes import smallest_size
 
 SEEDS = (0, 1)
 """Draws of the weights: what one happens to hide (a gain of almost one) another shows."""
@@ -33,10 +32,9 @@ def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seed
     Raises:
         Exception: what the model raises on real numbers.
     """
-    size = smallest_size(subject)
     kept: Cell | None = None
     for seed in seeds:
-        real = RealSubject(subject, seed, precision, size)
+        real = RealSubject(subject, seed, precision)
         is_large = weights_in(real, precision) > LARGE
         if is_large:
             gc.collect()  # of what a failure before this one kept

@@ -54,6 +54,7 @@ def uses_all_parameters(subject: Subject) -> Cell:
     source="timm tests/test_models.py::_assert_dtype_change_after_forward",
     needs=("forward_features_runs",),
     repro="""
+        model.float()(x.float())
         output = model.bfloat16()(x.bfloat16())
         print("in bfloat16 the model gives", describe(output), [tensor.dtype for tensor in flat(output)])
         sys.exit(any(tensor.dtype != torch.bfloat16 for tensor in flat(output)))

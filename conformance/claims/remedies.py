@@ -95,7 +95,7 @@ def ways_from_embedding(subject: Subject) -> Iterator[FromEmbedding]:
     """
     model = subject.headed
     classifier: Any = subject.look(model.get_classifier)  # type: ignore[arg-type]  # timm's models have it
-    width = subject.pre_logits.output.shape[-1]
+    width = _width(subject)
     if isinstance(classifier, nn.Module):
         yield from _inside(classifier, width)
         yield from _around(model, classifier)
@@ -113,10 +113,19 @@ def ways_from_embedding(subject: Subject) -> Iterator[FromEmbedding]:
     )
 
 
-def _inside(classifier: nn.Module, width: int) -> Iterator[FromEmbedding]:
+def _width(subject: Subject) -> int | None:
+    """Of the embedding: as it is, or as the model says where it cannot run on the meta device."""
+    try:
+        return int(subject.pre_logits.output.shape[-1])
+    except Exception:  # noqa: BLE001  # whatever a model raises there
+        said = getattr(subject.headed, "head_hidden_size", None)
+        return said if isinstance(said, int) else None
+
+
+def _inside(classifier: nn.Module, width: int | None) -> Iterator[FromEmbedding]:
     for name, part in classifier.named_modules():
         path = _path(name)
-        if name and path and getattr(part, "in_features", getattr(part, "in_channels", None)) == width:
+        if width and name and path and getattr(part, "in_features", getattr(part, "in_channels", None)) == width:
             yield _way(
                 f"get_classifier() gives more than takes the embedding: apply its layer {name} alone.",
                 f"logits = model.get_classifier(){path}(pre_logits)",
@@ -135,7 +144,7 @@ def _around(model: nn.Module, classifier: nn.Module) -> Iterator[FromEmbedding]:
             )
 
 
-def _several(heads: list[Any], width: int) -> Iterator[FromEmbedding]:
+def _several(heads: list[Any], width: int | None) -> Iterator[FromEmbedding]:
     if len(heads) == 2:
         yield _way(
             "There are two heads: average what they give.",
@@ -158,7 +167,7 @@ def ways_from_classifier(subject: Subject) -> Iterator[FromClassifier]:  # noqa:
         "taken = []\n"
         "with model.get_classifier().register_forward_pre_hook(lambda _, given: taken.append(given[0])):\n"
         "    logits = model(x)\n"
-        "pre_logits = taken[-1]\n",
+        "(pre_logits,) = taken\n",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 from conformance.claims.claim import Claim
 from conformance.subject import CLASSES
@@ -10,25 +11,27 @@ from conformance.subject import CLASSES
 PROGRAM = '''\
 # {model} of timm {timm} breaks {claim}: prints what it finds and exits with 1.
 {text}
+import copy
 import io
 import sys
 import zlib
 
 import timm
 import torch
-
+{imports}
 NAME = {model!r}
 
 
 def build(**arguments):
     """The model as float64, in eval mode, each weight drawn by its name: fresh weights hide much."""
-    model = timm.create_model(NAME, **arguments).eval().double()
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_floating_point() and name in model.state_dict():
+    model = timm.create_model(NAME, **arguments).double()
+    for name, tensor in model.state_dict().items():
+        is_constant = name not in dict(model.named_parameters()) and not ((tensor == 0).all() or (tensor == 1).all())
+        if tensor.is_floating_point() and not is_constant:
             torch.manual_seed(zlib.crc32(name.encode()))
             spread = (3 / max(1, tensor[0].numel())) ** 0.5 if tensor.ndim > 1 else 0.5
             tensor.uniform_(-spread, spread).add_(0 if tensor.ndim > 1 else 1)
-    return model
+    return model.eval()
 
 
 def flat(output):
@@ -38,7 +41,8 @@ def flat(output):
 
 
 def describe(output):
-    return str([tuple(tensor.shape) for tensor in flat(output)])
+    shapes = [tuple(tensor.shape) for tensor in flat(output)]
+    return f"{{sorted(output)}} of {{shapes}}" if isinstance(output, dict) else str(shapes)
 
 
 def compare(left, right):
@@ -46,7 +50,7 @@ def compare(left, right):
         sys.exit(f"{{describe(left)}} is not {{describe(right)}}")
     errors = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(flat(left), flat(right))]
     print(f"relative error {{max(errors):.2g}}")
-    sys.exit(max(errors) > 1e-6)
+    sys.exit(not max(errors) <= 1e-10)
 
 
 torch.set_grad_enabled(False)
@@ -59,7 +63,13 @@ x = torch.randn(2, *model.default_cfg["input_size"], dtype=torch.float64)
 '''
 
 
-def program(claim: Claim, model: str, timm: str) -> str:
-    """A program that exits with 1 if the model breaks the claim, with 0 if it keeps it; `timm` is a version."""
+def program(claim: Claim, model: str, timm: str, imports: Iterable[str] = ()) -> str:
+    """A program that exits with 1 if the model breaks the claim, with 0 if it keeps it; `timm` is a version.
+
+    `imports` are modules that register models with timm.
+    """
     text = textwrap.fill(claim.text, 100, initial_indent="# ", subsequent_indent="# ")
-    return PROGRAM.format(model=model, timm=timm, claim=claim.id, text=text, classes=CLASSES, repro=claim.repro)
+    lines = "".join(f"import {module}  # registers models\n" for module in imports)
+    return PROGRAM.format(
+        model=model, timm=timm, claim=claim.id, text=text, classes=CLASSES, repro=claim.repro, imports=lines
+    )

@@ -53,8 +53,10 @@ def draw(tensor: torch.Tensor, name: str, seed: int, *, is_parameter: bool) -> N
     """Fill a floating tensor with numbers that depend on its name and the seed: none is zero, none says nothing.
 
     Matrices and kernels are scaled by their fan-in, so that what passes through keeps its size; biases have either
-    sign; gains, and all statistics and other buffers, are positive.
+    sign, as have gains after training; buffers, which are statistics for the most part, are positive.
     """
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.detach())
     numbers = generator(seed, name)
     size = tuple(tensor.shape)
     if is_parameter and tensor.dim() > 1:
@@ -64,8 +66,8 @@ def draw(tensor: torch.Tensor, name: str, seed: int, *, is_parameter: bool) -> N
         values -= widest
     else:
         values = numbers.uniform(0.5, 1.5, size)
-        if is_parameter and name.endswith("bias"):
-            values *= numbers.choice((-0.5, 0.5), size)
+        if is_parameter:
+            values *= numbers.choice((-0.5, 0.5) if name.endswith("bias") else (-1.0, 1.0, 1.0, 1.0), size)
     with torch.no_grad():
         tensor.copy_(torch.from_numpy(np.asarray(values)))
 
@@ -87,15 +89,25 @@ def images(seed: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
 def draw_all(
     tensors: Iterable[tuple[str, str, torch.Tensor]], seed: int, known: set[int], kind_of_weights: str = ""
 ) -> None:
-    """Draw every floating one of (kind, name, tensor), and enter their storages into `known`, whose are left alone.
+    """Draw each of (kind, name, tensor) that `is_drawn`, and enter their storages into `known`, whose are left alone.
 
     Tensors that share a storage stay tied: the first in order of name is drawn.
     """
     for kind, name, tensor in sorted(tensors, key=lambda entry: entry[1]):
         address = tensor.untyped_storage()._cdata
-        if tensor.is_floating_point() and address not in known:
+        if address not in known and is_drawn(kind, tensor):
             draw(tensor, f"{kind_of_weights}{name}", seed, is_parameter=kind == "parameter")
         known.add(address)
+
+
+def is_drawn(kind: str, tensor: torch.Tensor) -> bool:
+    """Whether a "parameter" or "buffer" is drawn: weights are, and buffers of nothing but zeros or ones, which hide.
+
+    What else a buffer holds (masks, quantiles, places) is a constant that may mean something.
+    """
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    return kind == "parameter" or bool((tensor == 0).all()) or bool((tensor == 1).all())
 
 
 def has_statistics(module: nn.Module) -> bool:

@@ -120,8 +120,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
     taken = Recording(
         known_before=len(ledger), writable=frozenset(tensor.untyped_storage()._cdata for tensor in writable)
     )
-    state = State(modules)
-    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    state, moved = State(modules), _generators()
     threads = OtherThreads()
     try:
         with _unseen_work_is_noticed(taken), torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
@@ -136,12 +135,34 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
             kept = (ledger.content(tensor.untyped_storage()) for tensor in state.tensors() if tensor.is_meta)
             if depend_on_images(ledger.values, kept):
                 taken.void(KEEPS_IMAGES)
-        if random.getstate() != python:
-            taken.void("Python's random generator moved")
-        if not _same_numpy_state(numpy, np.random.get_state()):
-            taken.void("NumPy's random generator moved")
-        if not torch.equal(torch.get_rng_state(), torch_state):
-            taken.void("torch's random generator moved")
+        for change in moved():
+            taken.void(change)
+
+
+@contextmanager
+def watching(*modules: torch.nn.Module) -> Iterator[list[str]]:
+    """A list that says, once the body has ended, what it changed of what `modules` keep, and which generators moved."""
+    state, moved = State(modules, reads_bytes=False), _generators()
+    noticed: list[str] = []
+    try:
+        yield noticed
+    finally:
+        noticed += [*state.changes(), *moved()]
+
+
+def _generators() -> Callable[[], list[str]]:
+    """What says which of the process's generators have moved since."""
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def moved() -> list[str]:
+        same = {
+            "Python's": random.getstate() == python,
+            "NumPy's": _same_numpy_state(numpy, np.random.get_state()),
+            "torch's": torch.equal(torch.get_rng_state(), torch_state),
+        }
+        return [f"{whose} random generator moved" for whose, is_same in same.items() if not is_same]
+
+    return moved
 
 
 OTHER_THREAD = "another thread worked meanwhile"

@@ -72,17 +72,20 @@ class State:
     classes hold, and, two levels deep, the globals of the Python modules that define these classes.
     """
 
-    def __init__(self, modules: Iterable[torch.nn.Module]) -> None:
+    def __init__(self, modules: Iterable[torch.nn.Module], *, reads_bytes: bool = True) -> None:
+        """Without `reads_bytes` a tensor is what it was if nothing was written to it by way of torch."""
+        self._reads_bytes = reads_bytes
         self._parts = parts_of(*modules)
         self._classes = _classes_of(frozenset(map(type, self._parts)))
         self._before = self._now()
 
     def _now(self) -> list[_Held]:
         seen = {id(part) for part in self._parts}
-        held = [_Held(type(part).__name__, vars(part), seen) for part in self._parts]
-        held += [_Held(kind.__name__, vars(kind), seen) for kind in self._classes]
+        reads = self._reads_bytes
+        held = [_Held(type(part).__name__, vars(part), seen, reads) for part in self._parts]
+        held += [_Held(kind.__name__, vars(kind), seen, reads) for kind in self._classes]
         files = dict.fromkeys(kind.__module__ for kind in self._classes)
-        return held + [_Held(name, _globals_of(name), None) for name in files if name in sys.modules]
+        return held + [_Held(name, _globals_of(name), None, reads) for name in files if name in sys.modules]
 
     def tensors(self) -> list[torch.Tensor]:
         """Every plain tensor that is kept now."""
@@ -109,14 +112,18 @@ class _Held:
     `seen` are the objects that were looked into, by identity, each of them held by somebody; None looks as at globals.
     """
 
-    def __init__(self, name: str, attributes: Mapping[str, Any], seen: set[int] | None) -> None:
+    def __init__(self, name: str, attributes: Mapping[str, Any], seen: set[int] | None, reads_bytes: bool) -> None:
         self.name = name
         self.names = list(attributes)
         self.values = list(attributes.values())
         self.inside: list[Any] = []
         self.unwatchable: str | None = None
+        self._reads_bytes = reads_bytes
+        self._kept = list(self.values)  # so that no identity is used again
+        if seen is not None:
+            self.values = [_as_compared(value) for value in self.values]
         try:
-            for value in self.values:
+            for value in attributes.values():
                 kind = type(value)
                 if kind in PLAIN or (kind in CONTAINERS and not value):
                     continue
@@ -150,14 +157,16 @@ class _Held:
         while pending:
             value = pending.pop()
             kind = type(value)
-            inside.append(value)  # held, so that its identity is not used again
+            self._kept.append(value)
+            inside.append(_as_compared(value))
             if kind in PLAIN or kind in CONSTANT or id(value) in seen:
                 continue
             seen.add(id(value))
             if kind in CONTAINERS and not value:
                 continue
             if kind in FACTS:
-                inside.append(FACTS[kind](value))
+                facts = FACTS[kind] if self._reads_bytes or kind not in PLAIN_TENSORS else _memory_of_tensor
+                inside.append(facts(value))
             within = _within(value, kind)
             if within:
                 inside.append(len(within))
@@ -178,6 +187,13 @@ class _Held:
 
 END = object()
 """No attribute's value."""
+
+
+def _as_compared(value: Any) -> Any:
+    """What stands for a value that was looked into: itself, but of a tuple, whose items are compared, only that it is
+    one. `self.grid = (height, width)` at every call changes nothing."""
+    kind = type(value)
+    return kind if kind is tuple or kind is torch.Size else value
 
 
 class _Facts(tuple[object, ...]):
@@ -272,6 +288,11 @@ def _facts_of_tensor(value: torch.Tensor) -> _Facts:
     version = None if value.is_inference() else value._version
     known = digest_of_bytes(value) if not value.is_meta and value.device.type == "cpu" else None
     return _Facts((value.untyped_storage()._cdata, version, known))
+
+
+def _memory_of_tensor(value: torch.Tensor) -> _Facts:
+    """The same without the bytes, which take long to read."""
+    return _Facts((value.untyped_storage()._cdata, None if value.is_inference() else value._version))
 
 
 def _of_tensor(value: torch.Tensor) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
@@ -26,18 +27,22 @@ class Extracted(NamedTuple):
 def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
     """Features, embedding and logits of a batch of images `x`, (batch, channels, height, width), from one pass.
 
+    For a model in eval mode: in training the head is applied twice, with other dropout and moving its statistics.
+
     The logits come from the features, as `model(x)` makes them, and not from the embedding:
     `get_classifier()(pre_logits)` is something else, or fails, for about one model of timm in twelve. That the parts
     are what the model gives, and that taking one leaves the others alone, is what the claims `head_composes` and
     `head_is_pure` say.
 
     Raises:
-        NotSeparable: the model lacks `forward_features` or `forward_head`, or is an encoder whose `forward_head` is not
-            implemented.
+        NotSeparable: the model lacks `forward_features` or `forward_head`, its `forward_head` takes no `pre_logits`, or
+            it is an encoder whose `forward_head` is not implemented.
     """
     for method in ("forward_features", "forward_head"):
         if not callable(getattr(model, method, None)):
             raise NotSeparable(f"{type(model).__name__} has no {method}; timm's models have one")
+    if not _takes_pre_logits(model.forward_head):
+        raise NotSeparable(f"{type(model).__name__}.forward_head takes no pre_logits; timm's models do")
     features = model.forward_features(x)  # type: ignore[operator]  # as was seen above
     try:
         pre_logits = model.forward_head(features, pre_logits=True)  # type: ignore[operator]
@@ -50,3 +55,11 @@ def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
     if not isinstance(pre_logits, torch.Tensor):
         raise NotSeparable(f"{type(model).__name__} gives {type(pre_logits).__name__} as pre_logits, not one tensor")
     return Extracted(features, pre_logits, logits)
+
+
+def _takes_pre_logits(method: Any) -> bool:
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):  # compiled code says nothing of itself
+        return True
+    return any(one.name == "pre_logits" or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)

@@ -71,7 +71,12 @@ PAUSE = 0.05
 def _kept(taken: Pass) -> bool:
     """Whether all that stands in the way is that the call kept something."""
     whys = [why for why in taken.unprovable if why not in (OTHER_THREAD, KEEPS_IMAGES)]
-    return bool(whys) and all(why.startswith("the attribute ") or why == WROTE_BEFORE for why in whys)
+    return bool(whys) and all(is_of_attribute(why) or why == WROTE_BEFORE for why in whys)
+
+
+def is_of_attribute(why: str) -> bool:
+    """Whether what was noticed is that a module keeps something else than before."""
+    return why.startswith("the attribute ")
 
 
 def _record(

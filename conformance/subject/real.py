@@ -7,7 +7,7 @@ copied: what a model kept from a run must not meet other weights.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from conformance.engine import measure
+from conformance.engine.outside import KEEPS_IMAGES, watching
+from conformance.engine.state import State
 from conformance.subject.build import Uninitialised, named_tensors
-from conformance.subject.passes import Pass, tensors_of
+from conformance.subject.passes import FIRST_CALL, Pass, is_of_attribute, tensors_of
 from conformance.subject.subject import BATCH, CLASSES, Subject
 
 T = TypeVar("T")
@@ -32,6 +34,13 @@ class RealPass(Pass):
     """What the call gives with other rounding errors."""
     as_given: list[torch.Tensor] = field(kw_only=True)
     """Copies of the tensors that it gave, as they were then."""
+
+
+def are_equal(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
+    """Whether two lists of tensors hold the same numbers; NaN is NaN."""
+    return len(left) == len(right) and all(
+        a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all()) for a, b in zip(left, right, strict=True)
+    )
 
 
 def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
@@ -49,17 +58,16 @@ def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
 
 
 class RealSubject(Subject):
-    """The model of `plan` with weights drawn by `seed`, computing in `dtype` on square images of `size` pixels.
+    """The model of `plan` with weights drawn by `seed`, computing in `dtype` on images of the size that it declares.
 
-    `plan` is the subject without weights, which is asked for what needs none; with `size` None the images are as large
-    as the model declares.
+    `plan` is the subject without weights, which is asked for what needs none.
     """
 
     measures = True
 
-    def __init__(self, plan: Subject, seed: int, dtype: torch.dtype, size: int | None = None) -> None:
+    def __init__(self, plan: Subject, seed: int, dtype: torch.dtype) -> None:
         super().__init__(plan.name)
-        self.plan, self.seed, self.dtype, self.size = plan, seed, dtype, size
+        self.plan, self.seed, self.dtype = plan, seed, dtype
         self._count = itertools.count()
 
     @property
@@ -68,7 +76,7 @@ class RealSubject(Subject):
         try:
             return self.plan.as_built
         except Exception:  # noqa: BLE001  # a model for real tensors only
-            return super().as_built
+            return self.once("as built", lambda: self._uninitialised().eval())
 
     def construct(self, make: Callable[[], T], *, spare_initialisers: bool = True) -> T:  # noqa: ARG002  # as the base
         """Run `make` as it is."""
@@ -83,17 +91,29 @@ class RealSubject(Subject):
                 for _, name, tensor in named_tensors(model):
                     if name in known and known[name].shape == tensor.shape:
                         tensor.copy_(known[name])
-        return model
+        return model.eval()  # last: some compute from their weights there
 
     def _drawn(self, model: nn.Module) -> nn.Module:
-        model = model.eval().to(self.dtype)
+        model = model._apply(self._in_dtype)  # type: ignore[no-untyped-call]  # torch's
         measure.draw_all(named_tensors(model), self.seed, known=set())
+        constants = self.once("constants", dict[str, torch.Tensor])
+        for kind, name, tensor in named_tensors(model):
+            if kind == "buffer" and not measure.is_drawn(kind, tensor):
+                # What one build makes by chance another must not make anew: they are one model's.
+                known = constants.setdefault(name, tensor.clone())
+                if known.shape == tensor.shape:
+                    tensor.copy_(known)
         return model
+
+    def _in_dtype(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_complex():
+            return tensor.to(self.dtype.to_complex())
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
     def _statistics(self) -> dict[str, torch.Tensor]:
         """By name, statistics of batch norms that are near those of the images, without which signals die away."""
         arguments: dict[str, Any] = {} if getattr(self.as_built, "num_classes", 0) else {"num_classes": CLASSES}
-        model, images = self._drawn(self._uninitialised(**arguments)), self.images
+        model, images = self._drawn(self._uninitialised(**arguments)).eval(), self.images
         return measure.statistics(model, lambda: model(images), self.seed)
 
     def settle_changed(self, model: nn.Module, known: set[int]) -> nn.Module:
@@ -139,8 +159,7 @@ class RealSubject(Subject):
         return model if dtype is None else model.to(dtype)
 
     def _make_images(self) -> torch.Tensor:
-        channels, height, width = self.input_size
-        return measure.images(self.seed, (BATCH, channels, self.size or height, self.size or width)).to(self.dtype)
+        return measure.images(self.seed, (BATCH, *self.input_size)).to(self.dtype)
 
     @property
     def images(self) -> torch.Tensor:
@@ -155,14 +174,27 @@ class RealSubject(Subject):
     def run(
         self,
         call: Callable[[], T],
-        *modules: nn.Module,  # noqa: ARG002  # as the base has it
+        *modules: nn.Module,
         writable: Iterable[torch.Tensor] = (),
     ) -> RealPass:
-        """Call, without gradients. A repetition finds what is in `writable` as it is now."""
+        """Call, without gradients. A repetition finds what is in `writable` as it is now.
+
+        What the call changed of what `modules` keep is told by the pass, and that a generator moved.
+        """
         given = [(tensor, tensor.clone()) for tensor in writable]
         as_before = measure.chance()
-        with torch.no_grad():
-            output = call()
+        output, noticed = self._watched(call, *modules)
+        if noticed and all(map(is_of_attribute, noticed)):
+            # What a model keeps from its first call (LeViT's attention biases) it must not compute from the images.
+            first = [tensor.clone() for tensor in tensors_of(output)]
+            with torch.no_grad():
+                for tensor, before in given:
+                    tensor.copy_(before)
+            output, noticed = self._watched(call, *modules)
+            if not are_equal(first, tensors_of(output)):
+                noticed.append(FIRST_CALL)
+            if self.once("keeps images", self._keeps_images):
+                noticed.append(KEEPS_IMAGES)
         seed = next(self._count)
 
         def again() -> Any:
@@ -180,7 +212,22 @@ class RealSubject(Subject):
             return repeated
 
         kept = [tensor.clone() for tensor in tensors_of(output)]
-        return RealPass(output, None, (), again=again, as_given=kept)
+        return RealPass(output, None, tuple(noticed), again=again, as_given=kept)
+
+    def _watched(self, call: Callable[[], T], *modules: nn.Module) -> tuple[T, list[str]]:
+        with torch.no_grad(), watching(*modules) as noticed:
+            output = call()
+        return output, noticed
+
+    def _keeps_images(self) -> bool:
+        """Whether models that saw different images keep different things."""
+        kept = []
+        for images in (self.images, self.other_images()):
+            model = self.another()
+            with torch.no_grad():
+                model(images)
+            kept.append(State([model], reads_bytes=False).tensors())
+        return not are_equal(*kept)
 
     def differentiating(self) -> AbstractContextManager[None]:
         """In it, calls are differentiated."""
@@ -200,7 +247,7 @@ class RealSubject(Subject):
     def is_unchanged(self, taken: Pass) -> bool:
         """Whether the tensors that a call gave are what they were then, bit for bit."""
         assert isinstance(taken, RealPass)
-        return all(map(torch.equal, tensors_of(taken.output), taken.as_given))
+        return are_equal(tensors_of(taken.output), taken.as_given)
 
     @property
     def headless_forward(self) -> Pass:

@@ -123,14 +123,23 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
     if not subject.measures:
         subject.ledger.name_leaf("input", [("images as float64", images, None)])
     modes = {part: part.training for part in model.modules()}
-    as_it_stands = subject.run(lambda: model(images.detach()), model)
-    model.eval()
-    in_eval = subject.run(lambda: model(images.detach()), model)
-    for part, mode in modes.items():
-        part.training = mode
-    # The weights of a float64 model are unknown, and the same in both passes; what is random differs.
-    if isinstance(subject, RealSubject):
-        return subject.difference(as_it_stands, in_eval).is_none
+
+    def in_modes(eval_mode: bool) -> Any:
+        for part, mode in modes.items():
+            part.training = mode and not eval_mode
+        return model(images.detach().clone() if subject.measures else images.detach())
+
+    try:
+        as_it_stands = subject.run(lambda: in_modes(eval_mode=False), model)
+        in_eval = subject.run(lambda: in_modes(eval_mode=True), model)
+        # The weights of a float64 model are unknown, and the same in both passes; what is random differs.
+        if isinstance(subject, RealSubject):
+            return subject.difference(as_it_stands, in_eval).is_none
+    except Exception:  # noqa: BLE001  # a model may be made for float32 alone
+        return None
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
     if not (as_it_stands.is_provable and in_eval.is_provable):
         return None
     return as_it_stands.number == in_eval.number

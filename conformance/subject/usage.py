@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -63,26 +66,28 @@ def _combines(node: Node) -> bool:
     return node.label in COMBINING and not by_tensor
 
 
-def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str]]:
+def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str], set[str]]:
     """One call of `forward_head` on the features in which the named modules are listened to.
 
     Returns:
         The call, which gives the logits and then a copy of what each of the modules gave as it gave it, in order of
-        `names`; and the modules that were not called.
+        `names`; the modules that were not called; and those that were called more than once.
     """
     model, features = subject.headed, subject.features.output
     modules = dict(model.named_modules())
     given: dict[str, list[torch.Tensor]] = {}
+    calls: Counter[str] = Counter()
+
+    def catch(name: str, output: Any) -> None:
+        # What is computed in place afterwards must not reach the copies.
+        given[name] = [tensor.clone() for tensor in tensors_of(output)]
+        calls[name] += 1
 
     def call() -> list[torch.Tensor]:
         given.clear()
-        # What is computed in place afterwards must not reach the copies.
+        calls.clear()
         hooks = [
-            modules[name].register_forward_hook(
-                lambda _module, _inputs, output, name=name: given.update(
-                    {name: [tensor.clone() for tensor in tensors_of(output)]}
-                )
-            )
+            modules[name].register_forward_hook(lambda _module, _inputs, output, name=name: catch(name, output))
             for name in names
         ]
         try:
@@ -93,7 +98,8 @@ def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str]]:
         return [*tensors_of(logits), *(tensor for name in names for tensor in given.get(name, []))]
 
     taken = subject.run(call, model, writable=tensors_of(features))
-    return taken, {name for name in names if name not in given}
+    silent, repeated = ({name for name in names if calls[name] in counts} for counts in ((0,), range(2, sys.maxsize)))
+    return taken, silent, repeated
 
 
 def has_part(subject: Subject, name: str) -> bool | None:
@@ -126,14 +132,18 @@ def is_last_applied(subject: Subject, taken: Pass) -> bool:
     return has_part and all(_combines(values.node(one)) for one in reached - set().union(*cut))
 
 
-def from_mean(taken: RealPass) -> Difference:
-    """How far the logits of a `caught` call are from the mean of what the modules gave, all as many numbers."""
+def from_outputs(taken: RealPass) -> Difference:
+    """How far the logits of a `caught` call are from the mean or the sum of what the modules gave, the nearer one."""
 
-    def parts(tensors: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        logits, *outputs = tensors
-        return [logits], [torch.stack(outputs).mean(0).reshape(logits.shape)]
+    def difference_from(combine: Callable[[torch.Tensor], torch.Tensor]) -> Difference:
+        def parts(tensors: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+            logits, *outputs = tensors
+            return [logits], [combine(torch.stack([output.reshape(logits.shape) for output in outputs]))]
 
-    return difference(*parts(taken.as_given), *parts(tensors_of(taken.again())))
+        return difference(*parts(taken.as_given), *parts(tensors_of(taken.again())))
+
+    candidates = (difference_from(lambda stacked: stacked.mean(0)), difference_from(lambda stacked: stacked.sum(0)))
+    return min(candidates, key=lambda one: one.error)
 
 
 def is_chosen_from(logits: torch.Tensor, *outputs: torch.Tensor) -> bool:
