@@ -31,6 +31,8 @@ def build(**arguments):
             torch.manual_seed(zlib.crc32(name.encode()))
             spread = (3 / max(1, tensor[0].numel())) ** 0.5 if tensor.ndim > 1 else 0.5
             tensor.uniform_(-spread, spread).add_(0 if tensor.ndim > 1 else 1)
+            if tensor.ndim == 1 and name in dict(model.named_parameters()):
+                tensor.mul_(1 - 2 * (torch.rand(len(tensor)) < 0.25))  # trained gains have either sign
     return model.eval()
 
 
