@@ -39,7 +39,7 @@ CONSEQUENCES = {
     "deterministic_in_eval": {"head_composes", "script_matches", "script_round_trips", "reset_keeps_placement"},
     "export_matches": {"export_dynamic_batch"},
     # A branch on a size is one that torch.fx cannot trace.
-    "export_dynamic_batch": {"fx_traces"},
+    "export_dynamic_batch": {"fx_traces", "fx_matches"},
 }
 """Claims that a breaker cannot help taking along, by the claim that it breaks."""
 

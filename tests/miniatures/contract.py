@@ -538,15 +538,17 @@ breaks_features_only_matches_info = functools.partial(with_features_only, reduct
 
 class breaks_exports(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting() and torch.compiler.is_exporting():
-            raise RuntimeError("not for export")
+        if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what this alone guards
+            if torch.compiler.is_exporting():
+                raise RuntimeError("not for export")
         return self.act(self.norm(self.conv(x)))
 
 
 class breaks_export_matches(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting() and torch.compiler.is_exporting():
-            x = x * 2
+        if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what this alone guards
+            if torch.compiler.is_exporting():
+                x = x * 2
         return self.act(self.norm(self.conv(x)))
 
 
@@ -566,8 +568,9 @@ class breaks_compiles(Conv):
 
 class breaks_compile_matches(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting() and torch.compiler.is_dynamo_compiling():
-            x = x * 2
+        if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what this alone guards
+            if torch.compiler.is_dynamo_compiling():
+                x = x * 2
         return self.act(self.norm(self.conv(x)))
 
 
@@ -580,8 +583,9 @@ class breaks_fx_traces(Conv):
 
 class breaks_fx_matches(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting() and not isinstance(x, torch.Tensor):
-            x = x * 2
+        if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what this alone guards
+            if not isinstance(x, torch.Tensor):
+                x = x * 2
         return self.act(self.norm(self.conv(x)))
 
 
