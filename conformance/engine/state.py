@@ -73,8 +73,7 @@ class State:
     """
 
     def __init__(self, modules: Iterable[torch.nn.Module], *, reads_bytes: bool = True) -> None:
-        """Without `reads_bytes` a tensor is what it was if nothing was written to it by way of torch."""
-        self._reads_bytes = reads_bytes
+        self._reads_bytes = reads_bytes  # or else what torch knows of writes has to do
         self._parts = parts_of(*modules)
         self._classes = _classes_of(frozenset(map(type, self._parts)))
         self._before = self._now()
@@ -190,14 +189,12 @@ END = object()
 
 
 def _as_compared(value: Any) -> Any:
-    """What stands for a value that was looked into: itself, but of a tuple, whose items are compared, only that it is
-    one. `self.grid = (height, width)` at every call changes nothing."""
-    kind = type(value)
-    return kind if kind is tuple or kind is torch.Size else value
+    """A value that was looked into, or that it is a tuple: its items are compared, and an equal one is no change."""
+    return type(value) if type(value) in (tuple, torch.Size) else value
 
 
 class _Facts(tuple[object, ...]):
-    """What is compared by value of an object that is held besides."""
+    """What is compared by value."""
 
 
 def _are_same(left: list[Any], right: list[Any]) -> bool:
@@ -291,7 +288,7 @@ def _facts_of_tensor(value: torch.Tensor) -> _Facts:
 
 
 def _memory_of_tensor(value: torch.Tensor) -> _Facts:
-    """The same without the bytes, which take long to read."""
+    """The same without the bytes."""
     return _Facts((value.untyped_storage()._cdata, None if value.is_inference() else value._version))
 
 
