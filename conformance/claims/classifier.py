@@ -183,7 +183,9 @@ def classifier_named(subject: Subject) -> Cell:
         if any(output.numel() != logits.numel() for output in outputs):
             if usage.is_chosen_from(logits, *outputs):
                 return holds(Evidence.MEASURED)
-            return violated(f"{named} give {describe(outputs)}, the logits are {describe(logits)}")
+            given = f"{named} give {describe(outputs)}, the logits are {describe(logits)}"
+            # Heads over tokens may be combined as they like (VOLO adds a maximum): that cannot be measured.
+            return violated(given) if len(outputs) == 1 else undecided(f"{given}: how these make them is not known")
         cell = judged(usage.from_outputs(taken), "the logits", f"what {named} give, which default_cfg names,")
         return unprovable(taken.unprovable[0]) if taken.unprovable and cell.verdict is Verdict.HOLDS else cell
     if taken.unprovable:
