@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import re
 import time
@@ -86,7 +87,7 @@ class Examination:
                 cell = claim.decide(self.subject)
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
             cell = cell_of(error)
-            if cell.verdict is Verdict.VIOLATED and claim.group not in COMPILED:
+            if cell.verdict is Verdict.VIOLATED and claim.group not in COMPILED and _may_be_of_the_device(error):
                 return self._unless_on_meta_alone(claim, cell)
         if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
             return self._measured(claim, cell, seeds)
@@ -202,6 +203,22 @@ def cell_of(error: BaseException) -> Cell:
     if is_of_meta(_text(error)):
         return undecided(f"{ON_META}: {type(error).__name__}: {reason}{where}", cause=cause)
     return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)
+
+
+def _may_be_of_the_device(error: BaseException) -> bool:
+    """Whether a statement of Python raised it, which may have asked for the device, or something that speaks of one.
+
+    A kernel that is given wrong shapes does neither.
+    """
+    if "device" in _text(error).lower():
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] in RAISING
+
+
+RAISING = ("RAISE_VARARGS", "RERAISE")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

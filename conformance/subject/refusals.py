@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage", re.IGNORECASE)
-"""In the message where an operation refuses the meta device: a branch on a value, a kernel that is not there."""
+META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage|^unsupported scalarType$", re.IGNORECASE)
+"""In the message where an operation refuses the meta device: a branch on a value, a kernel that is not there.
+The last is all that `torch.autocast` says of a device that it does not know."""
 
 
 def is_of_meta(message: str) -> bool:
