@@ -19,16 +19,13 @@ from conformance.claims.claim import Claim, is_unprovable, not_applicable, undec
 from conformance.claims.numbers import DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
-from conformance.subject.refusals import is_of_meta
+from conformance.subject.refusals import SOURCE_PLACE, is_of_meta
 from conformance.subject.subject import BATCH
 
 __all__ = ["Examination", "Shapes", "cell_of", "decide", "leave_out_threads", "normalised"]
 
 LONGEST_REASON = 400
 """Characters of a reason; compilers write pages."""
-
-SOURCE_PLACE = re.compile(r'File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9})')
-"""Where TorchScript's compiler points to."""
 
 MACHINE_PATH = re.compile(
     r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\]{1,255}\\){1,50}"
@@ -37,6 +34,9 @@ MACHINE_PATH = re.compile(
 
 COMPILED = frozenset({"torchscript", "capture"})
 """Groups of claims whose exceptions are a compiler's, which looks at source and not at a device."""
+
+RAISING = ("RAISE_VARARGS", "RERAISE")
+"""What statements that raise are compiled to."""
 
 ON_META = "cannot be decided on the meta device"
 
@@ -88,20 +88,18 @@ class Examination:
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
             cell = cell_of(error)
             if cell.verdict is Verdict.VIOLATED and claim.group not in COMPILED and _may_be_of_the_device(error):
-                return self._unless_on_meta_alone(claim, cell)
+                return self._unless_on_meta_alone(claim, cell, seeds)
         if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
             return self._measured(claim, cell, seeds)
         return cell
 
-    def _unless_on_meta_alone(self, claim: Claim, cell: Cell) -> Cell:
+    def _unless_on_meta_alone(self, claim: Claim, cell: Cell, seeds: Sequence[int]) -> Cell:
         """The cell of an exception on the meta device, unless real tensors raise none.
 
         A model may refuse devices that it does not know, in words of its own.
         """
-        real, raised = self._computed(claim, SINGLE, SEEDS[:1])
-        if raised or real.verdict is Verdict.VIOLATED:
-            return cell
-        return self._measured(claim, undecided(f"{ON_META}: {cell.reason}"), SEEDS)
+        real = self._measured(claim, undecided(f"{ON_META}: {cell.reason}"), seeds)
+        return cell if real.verdict is Verdict.VIOLATED and real.evidence is Evidence.OBSERVED else real
 
     def _remedy(self, claim: Claim) -> Remedy | None:
         """The first way to what the claim promises that is proved or measured to lead there."""
@@ -163,7 +161,11 @@ class Examination:
             try:
                 self.subject.as_built  # noqa: B018  # for what it raises
             except Exception:  # noqa: BLE001  # it can be built on real tensors alone
-                return _facts(RealSubject(self.subject, 0, SINGLE), traced=False)
+                real = RealSubject(self.subject, SEEDS[0], SINGLE)
+                try:
+                    return _facts(real, traced=False)
+                finally:
+                    real.close()
             return _facts(self.subject, traced=traced)
 
     def close(self) -> None:
@@ -216,9 +218,6 @@ def _may_be_of_the_device(error: BaseException) -> bool:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     return last is not None and dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] in RAISING
-
-
-RAISING = ("RAISE_VARARGS", "RERAISE")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
-from conformance.claims.equality import describe, judged, same, shapes
-from conformance.record import Cell, Evidence, Verdict
+from conformance.claims.equality import confirmed, describe, judged, same, shapes
+from conformance.record import Cell, Evidence
 from conformance.subject import OTHER_CLASSES, Subject, resets, usage
 from conformance.subject.real import RealPass
 
@@ -102,7 +102,7 @@ def reset_keeps_placement(subject: Subject) -> Cell:
         name, where = placed.misplaced[0]
         return violated(f"reset_classifier makes {name} as {where} in a model that is float64 on its own device")
     if placed.is_same_in_eval_mode:
-        return holds(Evidence.OBSERVED)
+        return holds(Evidence.MEASURED if subject.measures and placed.training else Evidence.OBSERVED)
     left = f"reset_classifier leaves {placed.training[0]} in training mode"
     if placed.is_same_in_eval_mode is None:
         return undecided(f"{left}, and no proof that it matters or does not")
@@ -169,25 +169,27 @@ def classifier_named(subject: Subject) -> Cell:
             return violated(
                 f"default_cfg names the classifier {name!r}, a {type(modules[name]).__name__} without weight"
             )
-    taken, silent, repeated = usage.caught(subject, names)
+    taken, calls = usage.caught(subject, names)
+    silent = sorted(name for name, count in calls.items() if count == 0)
+    repeated = sorted(name for name, count in calls.items() if count > 1)
     named = ", ".join(names)
-    idle = [name for name in sorted(silent) if not subject.measures and usage.has_part(subject, name) is False]
+    idle = [name for name in silent if not subject.measures and usage.has_part(subject, name) is False]
     if idle:
         return violated(f"the logits do not depend on {', '.join(idle)}, which default_cfg names its classifier")
     if silent:
-        return undecided(f"forward_head uses {', '.join(sorted(silent))} without calling it: is it applied last?")
+        return undecided(f"forward_head uses {', '.join(silent)} without calling it: is it applied last?")
     if repeated:
-        return undecided(f"forward_head calls {', '.join(sorted(repeated))} more than once: is it applied last?")
+        return undecided(f"forward_head calls {', '.join(repeated)} more than once: is it applied last?")
     if isinstance(taken, RealPass):
         logits, *outputs = taken.as_given
         if any(output.numel() != logits.numel() for output in outputs):
             if usage.is_chosen_from(logits, *outputs):
-                return holds(Evidence.MEASURED)
+                return confirmed(taken)
             given = f"{named} give {describe(outputs)}, the logits are {describe(logits)}"
             # Heads over tokens may be combined as they like (VOLO adds a maximum): that cannot be measured.
             return violated(given) if len(outputs) == 1 else undecided(f"{given}: how these make them is not known")
-        cell = judged(usage.from_outputs(taken), "the logits", f"what {named} give, which default_cfg names,")
-        return unprovable(taken.unprovable[0]) if taken.unprovable and cell.verdict is Verdict.HOLDS else cell
+        given = f"what {named} give, which default_cfg names,"
+        return judged(usage.from_outputs(taken), "the logits", given, taken)
     if taken.unprovable:
         return unprovable(taken.unprovable[0])
     if usage.is_last_applied(subject, taken):

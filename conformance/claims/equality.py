@@ -10,7 +10,7 @@ import torch
 from conformance.claims.claim import holds, undecided, unprovable, violated
 from conformance.engine.difference import where_they_part
 from conformance.engine.measure import Difference
-from conformance.record import Cell, Evidence, Verdict
+from conformance.record import Cell, Evidence
 from conformance.subject import Pass, RealSubject, Subject
 from conformance.subject.passes import tensors_of
 
@@ -55,9 +55,7 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
             right=describe(right.output),
         )
     if isinstance(subject, RealSubject):
-        cell = judged(subject.difference(left, right), what, other)
-        hidden = (*left.unprovable, *right.unprovable)
-        return unprovable(hidden[0]) if hidden and cell.verdict is Verdict.HOLDS else cell
+        return judged(subject.difference(left, right), what, other, left, right)
     for taken in (left, right):
         if taken.unprovable:
             return unprovable(taken.unprovable[0])
@@ -74,10 +72,16 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
     )
 
 
-def judged(difference: Difference, what: str, other: str) -> Cell:
-    """What a measured difference says of two results, which `what` and `other` name in the reason."""
+def confirmed(*passes: Pass) -> Cell:
+    """That what was measured holds, unless something hidden had a part in a pass: it may show at the next call."""
+    hidden = [why for taken in passes for why in taken.unprovable]
+    return unprovable(hidden[0]) if hidden else holds(Evidence.MEASURED)
+
+
+def judged(difference: Difference, what: str, other: str, *passes: Pass) -> Cell:
+    """What a measured difference says of results of `passes`, which `what` and `other` name in the reason."""
     if difference.is_none:
-        return holds(Evidence.MEASURED)
+        return confirmed(*passes)
     precision = str(difference.dtype).removeprefix("torch.")
     if difference.problem is not None:
         return undecided(f"{what} and {other} could not be compared in {precision}: {difference.problem}")

@@ -23,7 +23,7 @@ Precision = torch.dtype
 SINGLE, DOUBLE = torch.float32, torch.float64
 
 
-def measured(claim: Claim, subject: Subject, precision: Precision = DOUBLE, seeds: Sequence[int] = SEEDS) -> Cell:
+def measured(claim: Claim, subject: Subject, precision: Precision, seeds: Sequence[int]) -> Cell:
     """The cell of the claim for the subject with drawn weights, computing in `precision`.
 
     It holds if it holds of each draw, and is violated if one violates it. What is only observed (shapes, attributes)

@@ -38,6 +38,12 @@ def intermediates_final(subject: Subject) -> Cell:
         print("maps are", describe(maps), "and feature_info says", said)
         if [one.shape[1] for one in maps] != said:
             sys.exit(1)
+        try:
+            model.forward_intermediates(x, output_fmt="NCHW", indices=[len(said)])
+        except Exception as error:
+            print("the index after the last is refused:", error)
+        else:
+            sys.exit("the index after the last is not refused")
         compare(model.forward_intermediates(x, output_fmt="NCHW", indices=[-1])[1], maps[-1:])
     """,
 )

@@ -6,6 +6,7 @@ is said of what is printed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from conformance.claims.claim import violated
 from conformance.claims.equality import describe, same
 from conformance.record import Cell
-from conformance.subject import Pass, Subject
+from conformance.subject import Subject
 
 PROMISED = """\
 features = model.forward_features(x)
@@ -25,7 +26,7 @@ pre_logits = model.forward_head(features, pre_logits=True)
 
 
 @dataclass(frozen=True)
-class Way:
+class Way(ABC):
     """Python that gives `pre_logits` and `logits` of the images `x` from `model`, and what it does, in a sentence."""
 
     text: str
@@ -41,14 +42,9 @@ class Way:
         exec(compile(self.code, "<remedy>", "exec"), names)  # noqa: S102  # this module wrote it
         return names["pre_logits"], names["logits"]
 
+    @abstractmethod
     def decide(self, subject: Subject) -> Cell:
         """Whether the code leads where it should, as a claim is decided."""
-        raise NotImplementedError
-
-    def pass_of(self, subject: Subject) -> Pass:
-        """One recorded run of the code on the subject's images."""
-        model, images = subject.headed, subject.images
-        return subject.run(lambda: self.run(model, images), model)
 
 
 Ways = Callable[[Subject], Iterable[Way]]
@@ -66,7 +62,8 @@ class FromEmbedding(Way):
             return model.forward_head(features, pre_logits=True), model(images)  # type: ignore[operator]  # as above
 
         both = subject.once("promised", lambda: subject.run(promised, model))
-        return same(subject, self.pass_of(subject), both, "the remedy", "pre_logits and model(x)")
+        taken = subject.run(lambda: self.run(model, images), model)
+        return same(subject, taken, both, "the remedy", "pre_logits and model(x)")
 
 
 class FromClassifier(Way):

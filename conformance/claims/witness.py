@@ -25,13 +25,14 @@ NAME = {model!r}
 def build(**arguments):
     """The model as float64, in eval mode, each weight drawn by its name: fresh weights hide much."""
     model = timm.create_model(NAME, **arguments).double()
+    parameters = dict(model.named_parameters())
     for name, tensor in model.state_dict().items():
-        is_constant = name not in dict(model.named_parameters()) and not ((tensor == 0).all() or (tensor == 1).all())
+        is_constant = name not in parameters and not ((tensor == 0).all() or (tensor == 1).all())
         if tensor.is_floating_point() and not is_constant:
             torch.manual_seed(zlib.crc32(name.encode()))
             spread = (3 / max(1, tensor[0].numel())) ** 0.5 if tensor.ndim > 1 else 0.5
             tensor.uniform_(-spread, spread).add_(0 if tensor.ndim > 1 else 1)
-            if tensor.ndim == 1 and name in dict(model.named_parameters()):
+            if tensor.ndim == 1 and name in parameters:
                 tensor.mul_(1 - 2 * (torch.rand(len(tensor)) < 0.25))  # trained gains have either sign
     return model.eval()
 

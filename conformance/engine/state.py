@@ -120,7 +120,7 @@ class _Held:
         self._reads_bytes = reads_bytes
         self._kept = list(self.values)  # so that no identity is used again
         if seen is not None:
-            self.values = [_as_compared(value) for value in self.values]
+            self.values = [type(value) if type(value) in BY_ITEMS else value for value in self.values]
         try:
             for value in attributes.values():
                 kind = type(value)
@@ -157,8 +157,8 @@ class _Held:
             value = pending.pop()
             kind = type(value)
             self._kept.append(value)
-            inside.append(_as_compared(value))
-            if kind in PLAIN or kind in CONSTANT or id(value) in seen:
+            inside.append(kind if kind in BY_ITEMS else value)
+            if kind in PLAIN or kind in CONSTANT or (id(value) in seen and kind not in BY_ITEMS):
                 continue
             seen.add(id(value))
             if kind in CONTAINERS and not value:
@@ -184,13 +184,11 @@ class _Held:
         return f"the attribute {self.name}.{next(changed, 'of a container')} changed"
 
 
+BY_ITEMS = (tuple, torch.Size)
+"""What is compared by its items alone: `self.grid = (height, width)` at every call changes nothing."""
+
 END = object()
 """No attribute's value."""
-
-
-def _as_compared(value: Any) -> Any:
-    """A value that was looked into, or that it is a tuple: its items are compared, and an equal one is no change."""
-    return type(value) if type(value) in (tuple, torch.Size) else value
 
 
 class _Facts(tuple[object, ...]):

@@ -97,7 +97,7 @@ def print_claim(record: Record, claim: ClaimEntry, console: Console) -> None:
         console.print(Text(instead(cell.remedy)))
         console.print()
         for line in printable_code(cell.remedy.code).splitlines():
-            _print_unbroken("    ", line, console)
+            console.print(Text(f"    {line}"), soft_wrap=True)
 
 
 def print_claims(entries: Iterable[tuple[ClaimEntry, str]], console: Console) -> None:
@@ -204,4 +204,4 @@ def _clip(text: str) -> str:
 
 def _print_unbroken(label: str, text: str, console: Console) -> None:
     # Paths and commands are copied from here: never broken across lines.
-    console.print(Text(label + printable_code(text)), soft_wrap=True)
+    console.print(Text(label + printable(text)), soft_wrap=True)

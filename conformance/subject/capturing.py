@@ -20,12 +20,12 @@ from torch import nn
 
 from conformance.subject.passes import Pass
 from conformance.subject.real import with_output
+from conformance.subject.refusals import SOURCE_PLACE
 from conformance.subject.subject import Subject
 
 OTHER_BATCH = 5
 """Images in the second batch that a program with a dynamic batch is given."""
 
-PLACE = re.compile(r'File "[^"\n]{1,1000}", line \d{1,9}')
 EXPLANATION = re.compile(r"\n\s*Explanation: (?P<text>.{1,2000}?)(?=\n\s*\n|\n\s*Hint:|$)", re.DOTALL)
 
 
@@ -40,7 +40,7 @@ def _condensed(error: Exception) -> NotCaptured:
     explanation = EXPLANATION.search(text)
     if explanation is not None:
         what += f": {' '.join(explanation['text'].split())}"
-    places = PLACE.findall(text)
+    places = [place[0] for place in SOURCE_PLACE.finditer(text)]
     return NotCaptured(f"{type(error).__name__}: {what}" + (f"\n  {places[-1]}" if places else ""))
 
 
@@ -162,22 +162,8 @@ class _Tracer(torch.fx.Tracer):
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
-def traced_forward(subject: Subject) -> Pass:
-    """The graph that torch.fx makes of the model in eval mode, run on the images.
-
-    Raises:
-        NotCaptured: it cannot be traced.
-    """
-
-    def make() -> Pass:
-        model, images = traced(subject)
-        return subject.run(lambda: model(images), *model.children())
-
-    return subject.once("traced forward", make)
-
-
-def traced(subject: Subject) -> tuple[nn.Module, torch.Tensor]:
-    """The model as a graph of torch.fx, and images for it.
+def traced(subject: Subject) -> nn.Module:
+    """The graph that torch.fx makes of the model in eval mode.
 
     Raises:
         NotCaptured: it cannot be traced.
@@ -188,4 +174,14 @@ def traced(subject: Subject) -> tuple[nn.Module, torch.Tensor]:
         with _capturing():
             return torch.fx.GraphModule(model, _Tracer().trace(model))
 
-    return subject.once("traced", make), subject.images
+    return subject.once("traced", make)
+
+
+def traced_forward(subject: Subject) -> Pass:
+    """That graph, run on the images."""
+
+    def make() -> Pass:
+        graph, images = traced(subject), subject.images
+        return subject.run(lambda: graph(images), *graph.children())
+
+    return subject.once("traced forward", make)

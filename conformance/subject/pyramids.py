@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.models import FeatureInfo
 from torch import nn
 
 from conformance.subject.passes import Pass
@@ -34,10 +33,9 @@ class Level:
     """(batch, channels, height, width) of the map."""
 
 
-def info(model: nn.Module) -> list[dict[str, Any]]:
-    """The entries of the model's `feature_info`, from the image on."""
-    known: Any = model.feature_info
-    return list(FeatureInfo(list(known), len(known)).info) if not isinstance(known, FeatureInfo) else known.get_dicts()
+def info(model: Any) -> list[dict[str, Any]]:
+    """The entries of the model's `feature_info`, a list or a `FeatureInfo`, from the image on."""
+    return list(getattr(model.feature_info, "info", model.feature_info))
 
 
 def _intermediates(subject: Subject) -> Callable[..., Any]:
@@ -107,14 +105,13 @@ def levels(subject: Subject) -> list[Level]:
 
     def make() -> list[Level]:
         model = features_only(subject)
-        given = _maps_of(subject, model, subject.images)
+        shapes = _shapes(subject, subject.images)
         entries = model.feature_info.get_dicts()  # type: ignore[union-attr, operator]  # timm's FeatureInfo
-        if len(given) != len(entries):
-            raise ValueError(f"features_only gives {len(given)} maps, its feature_info has {len(entries)} entries")
-        layout = str(getattr(model, "output_fmt", "NCHW"))
+        if len(shapes) != len(entries):
+            raise ValueError(f"features_only gives {len(shapes)} maps, its feature_info has {len(entries)} entries")
         return [
-            Level(entry["num_chs"], entry["reduction"], entry["module"], _as_nchw(tuple(one.shape), layout))
-            for entry, one in zip(entries, given, strict=True)
+            Level(entry["num_chs"], entry["reduction"], entry["module"], shape)
+            for entry, shape in zip(entries, shapes, strict=True)
         ]
 
     return subject.once("levels", make)
@@ -127,15 +124,18 @@ def shrinks_as_said(subject: Subject, place: int) -> bool:
     padding), larger images must make the map larger by as much. Only where neither gives a whole number (images scaled
     on the way, an input that the strides do not divide) may the reduction be off by what rounding makes.
     """
-    level, step = levels(subject)[place], math.lcm(*(math.ceil(one.reduction) for one in levels(subject)))
+    level, sides = levels(subject)[place], subject.images.shape[-2:]
+    here = level.shape[-2:]
+    if all(side == n * level.reduction for side, n in zip(sides, here, strict=True)):
+        return True
+    step = math.lcm(*(math.ceil(one.reduction) for one in levels(subject)))
     try:
-        grown = _grown(subject, step)[place].shape[-2:]
+        grown = subject.once("larger maps", lambda: _shapes(subject, subject.other_images(larger_by=step)))
+        more = [larger - n for larger, n in zip(grown[place][-2:], here, strict=True)]
     except Exception:  # noqa: BLE001  # it takes images of its size alone
-        grown = level.shape[-2:]
-    sides = subject.images.shape[-2:]
+        more = [0, 0]
     return all(
-        _is_reduced(side, n, level.reduction, step, more - n)
-        for side, n, more in zip(sides, level.shape[-2:], grown, strict=True)
+        _is_reduced(side, n, level.reduction, step, places) for side, n, places in zip(sides, here, more, strict=True)
     )
 
 
@@ -143,32 +143,14 @@ def _is_reduced(side: int, n: int, reduction: float, step: int, more: int) -> bo
     """Whether `side` pixels make `n` places, and `step` pixels on top make `more`; 0 more says nothing."""
     if side == n * reduction or (more and step == more * reduction):
         return True
-    if side % n == 0 or (more and step % more == 0):
+    if not n or side % n == 0 or (more and step % more == 0):
         return False
     return abs(side / n - reduction) < 1
 
 
-def _grown(subject: Subject, step: int) -> list[Level]:
-    """The levels for images that are larger by `step` pixels along each side."""
-
-    def make() -> list[Level]:
-        model = features_only(subject)
-        layout = str(getattr(model, "output_fmt", "NCHW"))
-        given = _maps_of(subject, model, subject.other_images(larger_by=step))
-        shapes = [_as_nchw(tuple(one.shape), layout) for one in given]
-        return [
-            Level(level.channels, level.reduction, level.module, shape)
-            for level, shape in zip(levels(subject), shapes, strict=True)
-        ]
-
-    return subject.once("grown levels", make)
-
-
-def _maps_of(subject: Subject, model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
-    return list(subject.look(lambda: model(images)))
-
-
-def _as_nchw(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
-    if len(shape) == 4 and layout.endswith("NHWC"):
-        return (shape[0], shape[3], shape[1], shape[2])
-    return shape
+def _shapes(subject: Subject, images: torch.Tensor) -> list[tuple[int, ...]]:
+    """The shapes of the maps of the `features_only` model, as (batch, channels, height, width)."""
+    model = features_only(subject)
+    is_nhwc = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+    given = [tuple(one.shape) for one in subject.look(lambda: model(images))]
+    return [(one[0], one[3], one[1], one[2]) if is_nhwc and len(one) == 4 else one for one in given]

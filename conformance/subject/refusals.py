@@ -1,8 +1,11 @@
-"""This module tells what only the meta device refuses: a fault of this suite's way of looking, not of a model."""
+"""This module reads what exceptions say: whether only the meta device refused, which is no fault of a model's."""
 
 from __future__ import annotations
 
 import re
+
+SOURCE_PLACE = re.compile(r'File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9})')
+"""Where compilers point to."""
 
 META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage|^unsupported scalarType$", re.IGNORECASE)
 """In the message where an operation refuses the meta device: a branch on a value, a kernel that is not there.

@@ -124,25 +124,32 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
         subject.ledger.name_leaf("input", [("images as float64", images, None)])
     modes = {part: part.training for part in model.modules()}
 
-    def in_modes(eval_mode: bool) -> Any:
-        for part, mode in modes.items():
-            part.training = mode and not eval_mode
-        return model(images.detach().clone() if subject.measures else images.detach())
+    def run(*, in_eval: bool) -> Pass:
+        def set_modes() -> None:
+            for part, mode in modes.items():
+                part.training = mode and not in_eval
+
+        def call() -> Any:
+            set_modes()  # a repetition comes later
+            return model(images.detach().clone() if subject.measures else images.detach())
+
+        set_modes()
+        return subject.run(call, model)
 
     try:
-        as_it_stands = subject.run(lambda: in_modes(eval_mode=False), model)
-        in_eval = subject.run(lambda: in_modes(eval_mode=True), model)
+        as_it_stands, evaluated = run(in_eval=False), run(in_eval=True)
         # The weights of a float64 model are unknown, and the same in both passes; what is random differs.
         if isinstance(subject, RealSubject):
-            return subject.difference(as_it_stands, in_eval).is_none
+            is_none = subject.difference(as_it_stands, evaluated).is_none
+            return None if is_none and (as_it_stands.unprovable or evaluated.unprovable) else is_none
     except Exception:  # noqa: BLE001  # a model may be made for float32 alone
         return None
     finally:
         for part, mode in modes.items():
             part.training = mode
-    if not (as_it_stands.is_provable and in_eval.is_provable):
+    if not (as_it_stands.is_provable and evaluated.is_provable):
         return None
-    return as_it_stands.number == in_eval.number
+    return as_it_stands.number == evaluated.number
 
 
 def other(subject: Subject) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -66,12 +65,12 @@ def _combines(node: Node) -> bool:
     return node.label in COMBINING and not by_tensor
 
 
-def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str], set[str]]:
+def caught(subject: Subject, names: list[str]) -> tuple[Pass, dict[str, int]]:
     """One call of `forward_head` on the features in which the named modules are listened to.
 
     Returns:
         The call, which gives the logits and then a copy of what each of the modules gave as it gave it, in order of
-        `names`; the modules that were not called; and those that were called more than once.
+        `names`; and how often each was called.
     """
     model, features = subject.headed, subject.features.output
     modules = dict(model.named_modules())
@@ -98,8 +97,7 @@ def caught(subject: Subject, names: list[str]) -> tuple[Pass, set[str], set[str]
         return [*tensors_of(logits), *(tensor for name in names for tensor in given.get(name, []))]
 
     taken = subject.run(call, model, writable=tensors_of(features))
-    silent, repeated = ({name for name in names if calls[name] in counts} for counts in ((0,), range(2, sys.maxsize)))
-    return taken, silent, repeated
+    return taken, {name: calls[name] for name in names}
 
 
 def has_part(subject: Subject, name: str) -> bool | None:

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from conformance.claims.remedies import Way
+from conformance.claims.remedies import FromEmbedding
 from conformance.record import Evidence, Verdict
 from tests.miniatures.contract import SIZE, WIDTH, Conv, ConvClassifier, Distilled, breaks_pre_logits_supported, linear
 from tests.miniatures.registration import examining, registered
@@ -107,7 +107,7 @@ def test_a_way_is_found_and_leads_to_the_logits(make):
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     with torch.no_grad():
-        pre_logits, logits = Way(remedy.text, remedy.code).run(model, x)
+        pre_logits, logits = FromEmbedding(remedy.text, remedy.code).run(model, x)
         torch.testing.assert_close(logits, model(x))
         torch.testing.assert_close(pre_logits, model.forward_head(model.forward_features(x), pre_logits=True))
 
@@ -131,7 +131,7 @@ def test_models_of_timm_are_helped(name, last):
     model = timm.create_model(name).eval()
     x = torch.randn(1, *model.default_cfg["input_size"])
     with torch.no_grad():
-        _, logits = Way(remedy.text, remedy.code).run(model, x)
+        _, logits = FromEmbedding(remedy.text, remedy.code).run(model, x)
         torch.testing.assert_close(logits, model(x))
 
 
@@ -141,7 +141,7 @@ def test_what_the_classifier_is_given_is_the_embedding_where_there_is_no_other()
     assert cell.verdict is Verdict.VIOLATED
     model, x = breaks_pre_logits_supported().eval(), torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
-        pre_logits, logits = Way(cell.remedy.text, cell.remedy.code).run(model, x)
+        pre_logits, logits = FromEmbedding(cell.remedy.text, cell.remedy.code).run(model, x)
         torch.testing.assert_close(logits, model(x))
         torch.testing.assert_close(model.get_classifier()(pre_logits), logits)
     assert pre_logits.shape == (3, WIDTH)
