@@ -16,7 +16,7 @@ import msgspec
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
-from conformance.claims.numbers import DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
+from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
 from conformance.subject.refusals import SOURCE_PLACE, is_of_meta
@@ -116,8 +116,9 @@ class Examination:
         """What real numbers say where the engine could not tell; a failure of theirs leaves the cell undecided."""
         by_numbers, raised = self._by_numbers(claim, seeds)
         if raised and by_numbers.cause == MEMORY:
-            needed = f"one copy of its weights takes {weights_in(self.subject, SINGLE) / 1e9:.1f} GB in float32"
-            return undecided(f"{cell.reason}; memory ran out while it was measured: {needed}", cause=MEMORY)
+            size = weights_in(self.subject, SINGLE)
+            needed = f": one copy of its weights takes {size / 1e9:.1f} GB in float32" if size is not None else ""
+            return undecided(f"{cell.reason}; memory ran out while it was measured{needed}", cause=MEMORY)
         if raised and not str(cell.reason).startswith(ON_META):
             return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
         if by_numbers.verdict is Verdict.HOLDS and is_unprovable(cell):
@@ -130,16 +131,20 @@ class Examination:
         """The cell on real numbers, and whether it is that of an exception.
 
         What float32 shows to differ needs nothing better, which takes two to three times as long; what is not
-        measured in float64 for want of memory, or because the model is made for float32, is what float32 says.
+        measured in float64 (it is too large, memory runs out, the model is made for float32) is what float32 says.
         """
         cell, raised = self._computed(claim, SINGLE, seeds)
-        if not raised and cell.verdict is not Verdict.VIOLATED and cell.evidence is not Evidence.OBSERVED:
+        if raised or cell.verdict is Verdict.VIOLATED or cell.evidence is Evidence.OBSERVED:
+            return cell, raised
+        if (weights_in(self.subject, DOUBLE) or 0) <= LARGEST_IN_DOUBLE:
             better, failed = self._computed(claim, DOUBLE, seeds)
             # Models promise float32: a constant of that dtype, or a cast to it, is no fault of theirs.
             is_of_dtype = failed or (better.verdict is Verdict.VIOLATED and better.evidence is Evidence.OBSERVED)
             if not is_of_dtype or cell.verdict is not Verdict.HOLDS:
                 return better, failed
-        return cell, raised
+        if cell.verdict is Verdict.HOLDS:  # within a wider bound, which the cell must say
+            cell = msgspec.structs.replace(cell, witness={"dtype": "float32"})
+        return cell, False
 
     def _computed(self, claim: Claim, precision: Precision, seeds: Sequence[int]) -> tuple[Cell, bool]:
         try:

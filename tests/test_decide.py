@@ -134,6 +134,13 @@ def test_what_memory_is_too_small_to_measure_is_undecided_with_the_figure(monkey
     assert cell.cause == cell_of(MemoryError()).cause
 
 
+def test_what_is_too_large_for_float64_is_measured_in_float32_whatever_the_memory(monkeypatch):
+    monkeypatch.setattr(decide_module, "LARGEST_IN_DOUBLE", 0)
+    with examining(with_a(Branch, Conv), "large") as examination:
+        expected = Cell(verdict=Verdict.HOLDS, evidence=Evidence.MEASURED, witness={"dtype": "float32"})
+        assert examination.cell("head_composes") == expected
+
+
 def test_what_fits_in_float32_alone_is_measured_in_float32(monkeypatch):
     def measured(claim: Claim, subject: Subject, precision: torch.dtype, *seeds: object) -> Cell:
         if precision == torch.float64:
@@ -143,7 +150,8 @@ def test_what_fits_in_float32_alone_is_measured_in_float32(monkeypatch):
     in_full = decide_module.measured
     monkeypatch.setattr(decide_module, "measured", measured)
     with examining(with_a(Branch, Conv), "large") as examination:
-        assert examination.cell("head_composes") == Cell(verdict=Verdict.HOLDS, evidence=Evidence.MEASURED)
+        expected = Cell(verdict=Verdict.HOLDS, evidence=Evidence.MEASURED, witness={"dtype": "float32"})
+        assert examination.cell("head_composes") == expected
 
 
 def test_memory_that_ran_out_below_another_error_is_memory_all_the_same():

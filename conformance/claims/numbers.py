@@ -19,6 +19,10 @@ LARGE = 256 * 2**20
 """Bytes of weights from which on memory is worth the time of a collection: models lie in cycles, and several of them
 may be alive for a claim."""
 
+LARGEST_IN_DOUBLE = 2 * 2**30
+"""Bytes of weights from which on float64 would take longer than a cell has: it is 420 million parameters that take five
+minutes and 5 GB. How much memory there is must not change what a record says."""
+
 Precision = torch.dtype
 SINGLE, DOUBLE = torch.float32, torch.float64
 
@@ -35,7 +39,7 @@ def measured(claim: Claim, subject: Subject, precision: Precision, seeds: Sequen
     kept: Cell | None = None
     for seed in seeds:
         real = RealSubject(subject, seed, precision)
-        is_large = weights_in(real, precision) > LARGE
+        is_large = (weights_in(real, precision) or 0) > LARGE
         if is_large:
             gc.collect()  # of what a failure before this one kept
         try:
@@ -52,6 +56,10 @@ def measured(claim: Claim, subject: Subject, precision: Precision, seeds: Sequen
     return kept
 
 
-def weights_in(subject: Subject, precision: Precision) -> int:
-    """Bytes that the parameters take; what is computed with them comes on top."""
-    return sum(parameter.numel() for parameter in subject.as_built.parameters()) * precision.itemsize
+def weights_in(subject: Subject, precision: Precision) -> int | None:
+    """Bytes that the parameters take, on top of which comes what is computed with them; None if it is not built."""
+    try:
+        parameters = list(subject.as_built.parameters())
+    except Exception:  # noqa: BLE001  # whatever building it raises
+        return None
+    return sum(parameter.numel() for parameter in parameters) * precision.itemsize
