@@ -305,11 +305,11 @@ def _print_program(record: Record, entry: ClaimEntry, imports: Iterable[str]) ->
     from conformance.claims.witness import program
     from conformance.record import Verdict
 
-    verdict = record.cells[entry.id].verdict
-    if verdict is not Verdict.VIOLATED:
-        raise CouldNotRun(f"{entry.id} of {record.model} is not violated but {verdict}; there is nothing to show")
+    cell = record.cells[entry.id]
+    if cell.verdict is not Verdict.VIOLATED:
+        raise CouldNotRun(f"{entry.id} of {record.model} is not violated but {cell.verdict}; there is nothing to show")
     claim = CLAIMS[arguments.known(entry.id, CLAIMS, "claim of this suite", "timm-conformance claims")]
-    typer.echo(program(claim, record.model, version("timm"), imports), nl=False)
+    typer.echo(program(claim, record.model, version("timm"), imports, cell.witness), nl=False)
 
 
 def _recorded(model: str, claim_ids: list[str], file: Path) -> tuple[Record, list[ClaimEntry]]:

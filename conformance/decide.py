@@ -209,7 +209,9 @@ def cell_of(error: BaseException) -> Cell:
         return undecided(f"no number stands for {reason}", cause=cause)
     if is_of_meta(_text(error)):
         return undecided(f"{ON_META}: {type(error).__name__}: {reason}{where}", cause=cause)
-    return violated(f"{type(error).__name__}: {reason}{where}", cause=cause)
+    witness = getattr(error, "witness", None)
+    shown = witness if isinstance(witness, dict) else {}
+    return violated(f"{type(error).__name__}: {reason}{where}", cause=cause, **shown)
 
 
 def _may_be_of_the_device(error: BaseException) -> bool:

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from conformance.claims.claim import holds, undecided, unprovable, violated
+from conformance.claims.claim import holds, is_unprovable, undecided, unprovable, violated
 from conformance.engine.difference import where_they_part
+from conformance.engine.layouts import without_layouts
 from conformance.engine.measure import Difference
-from conformance.record import Cell, Evidence
+from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import Pass, RealSubject, Subject
 from conformance.subject.passes import tensors_of
 
@@ -70,6 +71,19 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
     return undecided(
         f"{what} and {other} compute with different operations: {where_they_part(values, left.number, right.number)}"
     )
+
+
+def same_function(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Cell:
+    """As `same`, of passes whose intermediate results may lie in memory differently, and round differently for that."""
+    cell = same(subject, left, right, what, other)
+    if cell.verdict is not Verdict.UNDECIDED or is_unprovable(cell) or subject.measures:
+        return cell
+    assert left.number is not None
+    assert right.number is not None
+    values = subject.ledger.values
+    if without_layouts(values, left.number) == without_layouts(values, right.number):
+        return holds(Evidence.PROVED)
+    return cell
 
 
 def confirmed(*passes: Pass) -> Cell:

@@ -1,14 +1,25 @@
-"""This module declares the property claims: determinism, use of parameters, dtypes."""
+"""This module declares the property claims: determinism, use of parameters, dtypes, batches, sizes of images."""
 
 from __future__ import annotations
+
+import functools
+from dataclasses import asdict
 
 import torch
 
 from conformance.claims.claim import claim, holds, undecided, unprovable, violated
-from conformance.claims.equality import describe, same
-from conformance.record import Cell, Evidence
-from conformance.subject import Subject, usage
+from conformance.claims.equality import describe, same, same_function
+from conformance.claims.examples import MOST_IMAGES, of_every
+from conformance.engine.sliced import NotApart
+from conformance.record import Cell, Evidence, Level, Tier
+from conformance.subject import RealSubject, Subject, batches, usage
 from conformance.subject.passes import tensors_of
+from conformance.subject.samples import Sample, sizes
+
+CHOSEN = 5
+"""Batches that are chosen of a model that takes images of many sizes, besides those that it names."""
+MEASURED = 2
+"""Batches that are chosen where each is computed on real numbers."""
 
 
 @claim(
@@ -54,17 +65,89 @@ def uses_all_parameters(subject: Subject) -> Cell:
     source="timm tests/test_models.py::_assert_dtype_change_after_forward",
     needs=("forward_features_runs",),
     repro="""
-        model.float()(x.float())
-        output = model.bfloat16()(x.bfloat16())
-        print("in bfloat16 the model gives", describe(output), [tensor.dtype for tensor in flat(output)])
-        sys.exit(any(tensor.dtype != torch.bfloat16 for tensor in flat(output)))
+        def keeps(dtype):
+            ran = copy.deepcopy(model).float()
+            ran(x.float())
+            output = ran.to(dtype)(x.to(dtype))
+            print("in", dtype, "the model gives", describe(output), [tensor.dtype for tensor in flat(output)])
+            return all(tensor.dtype == dtype for tensor in flat(output))
+
+        sys.exit(not all([keeps(torch.bfloat16), keeps(torch.float16)]))
     """,
 )
 def keeps_dtype(subject: Subject) -> Cell:
-    """A model converted to bfloat16 after it has run takes bfloat16 images and gives bfloat16 outputs."""
-    output = usage.output_in(subject, torch.bfloat16)
-    if not tensors_of(output):
-        return undecided(f"converted to bfloat16 the model gives {describe(output)}, no tensor")
-    if any(tensor.dtype != torch.bfloat16 for tensor in tensors_of(output)):
-        return violated(f"converted to bfloat16 the model gives {describe(output)}")
+    """Converted to bfloat16 or float16 after it has run, a model takes images of that dtype and gives outputs of it."""
+    for dtype in (torch.bfloat16, torch.float16):
+        name = str(dtype).removeprefix("torch.")
+        output = usage.output_in(subject, dtype)
+        if not tensors_of(output):
+            return undecided(f"converted to {name} the model gives {describe(output)}, no tensor")
+        if any(tensor.dtype != dtype for tensor in tensors_of(output)):
+            return violated(f"converted to {name} the model gives {describe(output)}")
     return holds(Evidence.OBSERVED)
+
+
+@claim(
+    group="properties",
+    source="served in batches by whoever uses it; PyTorch documentation: torch.nn.Module.eval",
+    level=Level.SHOULD,
+    tier=Tier.FULL,
+    needs=("forward_features_runs",),
+    repro="compare([tensor[:1] for tensor in flat(model(x))], flat(model(x[:1])))",
+)
+def batch_independent(subject: Subject) -> Cell:
+    """What a model gives for an image depends neither on the other images of the batch nor on how many there are."""
+    if isinstance(subject, RealSubject):
+        named = [Sample(MOST_IMAGES, *subject.input_size[1:])]
+        decide = functools.partial(_gives_each_its_own, subject)
+        return of_every(sizes(subject), named, decide, fewest_images=2, chosen=MEASURED, evidence=Evidence.MEASURED)
+    try:
+        alone, among_many = batches.alone_and_among_many(subject)
+    except NotApart as why:
+        return undecided(f"model(x)[:1] could not be told from the rest of the batch: {why}")
+    return same_function(subject, among_many, alone, "model(x)[:1]", "model(x[:1])")
+
+
+def _gives_each_its_own(subject: RealSubject, sample: Sample) -> Cell:
+    model, images = subject.headed, sample.images(subject)
+
+    def one_by_one() -> list[torch.Tensor]:
+        given = [tensors_of(model(images[place : place + 1])) for place in range(sample.batch)]
+        return [torch.cat(parts) for parts in zip(*given, strict=True)]
+
+    together = subject.run(lambda: tensors_of(model(images)), model)
+    apart = subject.run(one_by_one, model)
+    return same(subject, together, apart, f"{sample} together", "one by one")
+
+
+@claim(
+    group="properties",
+    source="timm default_cfg: input_size, test_input_size, min_input_size, fixed_input_size",
+    level=Level.SHOULD,
+    tier=Tier.FULL,
+    needs=("forward_features_runs",),
+    repro="""
+        x = torch.randn(SAMPLE["batch"], x.shape[1], SAMPLE["height"], SAMPLE["width"]).to(x)
+        if SAMPLE["channels_last"]:
+            x = x.contiguous(memory_format=torch.channels_last)
+        print("given", tuple(x.shape), "the model gives", describe(model(x)))
+        sys.exit(any(len(tensor) != len(x) for tensor in flat(model(x))))
+    """,
+)
+def accepts_sizes(subject: Subject) -> Cell:
+    """The model takes images of the sizes that its default_cfg declares, one or several, in either memory format."""
+    declared = sizes(subject)
+    named = [Sample(batch, *size) for size in declared.named for batch in (1, 2)]
+    decide = functools.partial(_takes, subject)
+    chosen = len(declared.named) * 2 if declared.is_fixed else CHOSEN
+    return of_every(declared, named, decide, chosen=chosen, evidence=Evidence.OBSERVED)
+
+
+def _takes(subject: Subject, sample: Sample) -> Cell:
+    # A model of its own for each: what it keeps of one size must not meet the next.
+    model, images = subject.another(), sample.images(subject)
+    output = subject.look(lambda: model(images))
+    given = tensors_of(output)
+    if given and all(tensor.dim() and len(tensor) == sample.batch for tensor in given):
+        return holds(Evidence.OBSERVED)
+    return violated(f"given {sample} the model gives {describe(output)}", sample=asdict(sample))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from conformance.claims.claim import Claim
 from conformance.subject import CLASSES
@@ -62,17 +63,37 @@ if not getattr(model, "num_classes", 0):
     model = build(num_classes={classes})
 torch.manual_seed(1)
 x = torch.randn(2, *model.default_cfg["input_size"], dtype=torch.float64)
-{repro}
+{sample}{repro}
 '''
 
 
-def program(claim: Claim, model: str, timm: str, imports: Iterable[str] = ()) -> str:
+DECLARED = "dict(batch=len(x), height=x.shape[2], width=x.shape[3], channels_last=False)"
+"""The images that a program tries where nothing says which to try."""
+
+
+def program(
+    claim: Claim,
+    model: str,
+    timm: str,
+    imports: Iterable[str] = (),
+    witness: Mapping[str, Any] | None = None,
+) -> str:
     """A program that exits with 1 if the model breaks the claim, with 0 if it keeps it; `timm` is a version.
 
-    `imports` are modules that register models with timm.
+    `imports` are modules that register models with timm; `witness` is that of the violated cell, which says what
+    images show it where not all do.
     """
+    found = (witness or {}).get("sample")
+    sample = f"SAMPLE = {DECLARED if found is None else repr(found)}\n" if "SAMPLE" in claim.repro else ""
     text = textwrap.fill(claim.text, 100, initial_indent="# ", subsequent_indent="# ")
     lines = "".join(f"import {module}  # registers models\n" for module in imports)
     return PROGRAM.format(
-        model=model, timm=timm, claim=claim.id, text=text, classes=CLASSES, repro=claim.repro, imports=lines
+        model=model,
+        timm=timm,
+        claim=claim.id,
+        text=text,
+        classes=CLASSES,
+        sample=sample,
+        repro=claim.repro,
+        imports=lines,
     )

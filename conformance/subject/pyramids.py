@@ -130,7 +130,8 @@ def shrinks_as_said(subject: Subject, place: int) -> bool:
         return True
     step = math.lcm(*(math.ceil(one.reduction) for one in levels(subject)))
     try:
-        grown = subject.once("larger maps", lambda: _shapes(subject, subject.other_images(larger_by=step)))
+        size = (sides[0] + step, sides[1] + step)
+        grown = subject.once("larger maps", lambda: _shapes(subject, subject.other_images(size=size)))
         more = [larger - n for larger, n in zip(grown[place][-2:], here, strict=True)]
     except Exception:  # noqa: BLE001  # it takes images of its size alone
         more = [0, 0]

@@ -166,10 +166,10 @@ class RealSubject(Subject):
         """The images, each time in memory of their own."""
         return self.once("images", self._make_images).clone()
 
-    def other_images(self, *, batch: int = BATCH, larger_by: int = 0) -> torch.Tensor:
-        """Another batch of so many images, larger by so many pixels along each side."""
-        _, channels, height, width = self.images.shape
-        return measure.images(self.seed + 1, (batch, channels, height + larger_by, width + larger_by)).to(self.dtype)
+    def other_images(self, *, batch: int = BATCH, size: tuple[int, int] | None = None, seed: int = 0) -> torch.Tensor:
+        """Another batch of so many images, of (height, width) in pixels or of the declared size."""
+        height, width = size or self.input_size[1:]
+        return measure.images(self.seed + seed + 1, (batch, self.input_size[0], height, width)).to(self.dtype)
 
     def run(
         self,

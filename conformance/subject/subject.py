@@ -203,13 +203,22 @@ class Subject:
         self.ledger.name_leaf("input", [("images", images, None)])
         return images
 
-    def other_images(self, *, batch: int = BATCH, larger_by: int = 0) -> torch.Tensor:
-        """Another batch of so many images, larger by so many pixels along each side."""
-        name = f"{batch} images larger by {larger_by}"
+    def other_images(
+        self,
+        *,
+        batch: int = BATCH,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,  # noqa: ARG002  # of real images
+    ) -> torch.Tensor:
+        """Another batch of so many images, of (height, width) in pixels or of the declared size.
+
+        On real numbers the seed says which; without, all are meant.
+        """
+        height, width = size or self.input_size[1:]
+        name = f"{batch} images of {height} by {width}"
 
         def make() -> torch.Tensor:
-            channels, height, width = self.input_size
-            images = torch.empty((batch, channels, height + larger_by, width + larger_by), device="meta")
+            images = torch.empty((batch, self.input_size[0], height, width), device="meta")
             self.ledger.name_leaf("input", [(name, images, None)])
             return images
 

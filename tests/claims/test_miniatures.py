@@ -13,6 +13,7 @@ from tests.miniatures.contract import BREAKERS, LAWFUL, WITHOUT_PYRAMID, Encoder
 from tests.miniatures.registration import examining
 
 PROVED = {
+    "batch_independent",
     "built_headless",
     "classifier_consistent",
     "classifier_named",
@@ -44,6 +45,7 @@ CONSEQUENCES = {
 """Claims that a breaker cannot help taking along, by the claim that it breaks."""
 
 MEASURED = {
+    "batch_independent",
     "built_headless",
     "classifier_consistent",
     "compile_matches",

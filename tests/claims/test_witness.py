@@ -10,6 +10,7 @@ import timm
 
 from conformance.claims import CLAIMS
 from conformance.claims.witness import program
+from conformance.decide import decide
 from tests.miniatures.contract import BREAKERS, PYRAMIDS, Conv, Pyramid
 from tests.miniatures.registration import registered
 
@@ -27,10 +28,11 @@ SHOWN = {
 """Kinds of causes in timm 1.0.31, each with a small model and its claim."""
 
 
-def outcome(model: str, claim: str) -> int:
+def outcome(model: str, claim: str, witness: dict | None = None) -> int:
     """The exit status of the program, run in this process."""
+    source = program(CLAIMS[claim], model, timm.__version__, witness=witness)
     try:
-        exec(compile(program(CLAIMS[claim], model, timm.__version__), "<program>", "exec"), {"__name__": "__main__"})
+        exec(compile(source, "<program>", "exec"), {"__name__": "__main__"})
     except SystemExit as ended:
         return int(ended.code is not None and ended.code is not False and ended.code != 0)
     except Exception:  # noqa: BLE001  # as the interpreter has it: a traceback, and 1
@@ -65,4 +67,4 @@ def test_a_model_that_keeps_the_claim_ends_well(claim):
 @pytest.mark.filterwarnings("ignore")
 def test_every_claim_has_a_program_that_shows_its_breaker(claim):
     with registered(BREAKERS[claim], claim) as name:
-        assert outcome(name, claim) == 1
+        assert outcome(name, claim, decide(name, [claim]).cells[claim].witness) == 1

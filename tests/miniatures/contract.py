@@ -18,8 +18,16 @@ HIDDEN = 12
 SIZE = 32
 
 
-def config(classifier: str | tuple[str, ...] | None, num_classes: int = 10) -> dict[str, Any]:
-    return {"input_size": (3, SIZE, SIZE), "num_classes": num_classes, "classifier": classifier, "first_conv": "conv"}
+def config(
+    classifier: str | tuple[str, ...] | None, num_classes: int = 10, fixed_input_size: bool = False
+) -> dict[str, Any]:
+    return {
+        "input_size": (3, SIZE, SIZE),
+        "fixed_input_size": fixed_input_size,
+        "num_classes": num_classes,
+        "classifier": classifier,
+        "first_conv": "conv",
+    }
 
 
 class Conv(nn.Module):
@@ -75,7 +83,7 @@ class Tokens(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "token") -> None:
         super().__init__()
-        self.default_cfg = config("head")
+        self.default_cfg = config("head", fixed_input_size=True)
         self.num_classes = num_classes
         self.global_pool = global_pool
         self.num_features = self.head_hidden_size = WIDTH
@@ -505,6 +513,23 @@ class breaks_uses_all_parameters(Conv):
 class breaks_keeps_dtype(Conv):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward_head(self.forward_features(x)).float()
+
+
+class breaks_batch_independent(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.act(self.norm(x - 0.1 * x.mean(0, keepdim=True)))
+
+
+class breaks_accepts_sizes(Conv):
+    """Positions for images of one size, which `default_cfg` does not say is the only one."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.position = nn.Parameter(torch.randn(1, WIDTH, SIZE // 8, SIZE // 8))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.conv(x) + self.position))
 
 
 class final_without_norm(PyramidOfTwo):
