@@ -94,6 +94,11 @@ def _with_tensors(index: Any) -> Any:
     return index
 
 
+def keeping_bytes() -> PythonData:
+    """The function mode alone, for compilers: constants from Python data keep their bytes in what they capture."""
+    return PythonData(Recording())
+
+
 @contextmanager
 def looking(ledger: Ledger) -> Iterator[None]:
     """Run the body as `recording` does and number nothing: for what is asked of shapes alone, it takes half the time.

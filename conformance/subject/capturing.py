@@ -51,11 +51,17 @@ def _capturing() -> Iterator[None]:
     Raises:
         NotCaptured: whatever the compiler raises, but for memory errors.
     """
-    disabled = logging.root.manager.disable
+    disabled, no_traces = logging.root.manager.disable, torch.fx.config.do_not_emit_stack_traces
     logging.disable(logging.CRITICAL)
+    torch.fx.config.do_not_emit_stack_traces = True  # which nobody reads here, and a tenth of the time of exporting
     try:
-        # Export prints the graph that it could not finish.
-        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            torch._dynamo.config.patch(run_gc_after_compile=False),  # a subject's garbage is collected at its end
+            torch.no_grad(),
+            # Export prints the graph that it could not finish.
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             yield
     except (MemoryError, NotCaptured):
         raise
@@ -63,6 +69,7 @@ def _capturing() -> Iterator[None]:
         raise _condensed(error).with_traceback(error.__traceback__) from error
     finally:
         logging.disable(disabled)
+        torch.fx.config.do_not_emit_stack_traces = no_traces
         torch._dynamo.reset()
 
 
@@ -75,7 +82,7 @@ def exported(subject: Subject) -> Callable[..., Any]:
 
     def make() -> Callable[..., Any]:
         model, images = subject.another(), subject.images
-        with _capturing():
+        with _capturing(), subject.keeping_bytes():
             return torch.export.export(model, (images,)).module()
 
     return subject.once("exported", make)
@@ -100,7 +107,7 @@ def exported_for_any_batch(subject: Subject) -> Callable[..., Any]:
 
     def make() -> Callable[..., Any]:
         model, images = subject.another(), subject.images
-        with _capturing():
+        with _capturing(), subject.keeping_bytes():
             shapes = ({0: torch.export.Dim("batch")},)
             return torch.export.export(model, (images,), dynamic_shapes=shapes).module()
 
@@ -171,7 +178,8 @@ def traced(subject: Subject) -> nn.Module:
 
     def make() -> nn.Module:
         model = subject.another()
-        with _capturing():
+        # What is computed from constants alone is computed now, and is a constant of the graph.
+        with _capturing(), subject.entering():
             return torch.fx.GraphModule(model, _Tracer().trace(model))
 
     return subject.once("traced", make)

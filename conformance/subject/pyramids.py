@@ -105,7 +105,7 @@ def levels(subject: Subject) -> list[Level]:
 
     def make() -> list[Level]:
         model = features_only(subject)
-        shapes = _shapes(subject, subject.images)
+        shapes = _shapes(subject, features_only(subject), subject.images)
         entries = model.feature_info.get_dicts()  # type: ignore[union-attr, operator]  # timm's FeatureInfo
         if len(shapes) != len(entries):
             raise ValueError(f"features_only gives {len(shapes)} maps, its feature_info has {len(entries)} entries")
@@ -121,8 +121,8 @@ def shrinks_as_said(subject: Subject, place: int) -> bool:
     """Whether the map at `place` of `levels` has one place for each `reduction` pixels.
 
     That is so if the images' sides divided by it are the map's. Where borders are cut off (convolutions without
-    padding), larger images must make the map larger by as much. Only where neither gives a whole number (images scaled
-    on the way, an input that the strides do not divide) may the reduction be off by what rounding makes.
+    padding) or rounded up, larger images must make the map larger by as much. Only where neither gives a whole number
+    (images scaled on the way, an input that the strides do not divide) may the reduction be off by what rounding makes.
     """
     level, sides = levels(subject)[place], subject.images.shape[-2:]
     here = level.shape[-2:]
@@ -131,7 +131,7 @@ def shrinks_as_said(subject: Subject, place: int) -> bool:
     step = math.lcm(*(math.ceil(one.reduction) for one in levels(subject)))
     try:
         size = (sides[0] + step, sides[1] + step)
-        grown = subject.once("larger maps", lambda: _shapes(subject, subject.other_images(size=size)))
+        grown = subject.once("larger maps", lambda: _shapes_of(subject, size))
         more = [larger - n for larger, n in zip(grown[place][-2:], here, strict=True)]
     except Exception:  # noqa: BLE001  # it takes images of its size alone
         more = [0, 0]
@@ -149,9 +149,17 @@ def _is_reduced(side: int, n: int, reduction: float, step: int, more: int) -> bo
     return abs(side / n - reduction) < 1
 
 
-def _shapes(subject: Subject, images: torch.Tensor) -> list[tuple[int, ...]]:
-    """The shapes of the maps of the `features_only` model, as (batch, channels, height, width)."""
-    model = features_only(subject)
+def _shapes_of(subject: Subject, size: tuple[int, int]) -> list[tuple[int, ...]]:
+    """The shapes for images of another size, of a model that is built for them where the declared one refuses them."""
+    images = subject.other_images(size=size)
+    try:
+        return _shapes(subject, features_only(subject), images)
+    except Exception:  # noqa: BLE001  # whatever it raises, it takes images of its size alone
+        return _shapes(subject, subject.build(features_only=True, img_size=size), images)
+
+
+def _shapes(subject: Subject, model: nn.Module, images: torch.Tensor) -> list[tuple[int, ...]]:
+    """The shapes of the maps of a `features_only` model, as (batch, channels, height, width)."""
     is_nhwc = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
     given = [tuple(one.shape) for one in subject.look(lambda: model(images))]
     return [(one[0], one[3], one[1], one[2]) if is_nhwc and len(one) == 4 else one for one in given]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -235,6 +235,14 @@ class RealSubject(Subject):
     def differentiating(self) -> AbstractContextManager[None]:
         """In it, calls are differentiated."""
         return torch.enable_grad()
+
+    def keeping_bytes(self) -> AbstractContextManager[object]:
+        """Tensors have bytes here."""
+        return nullcontext()
+
+    def entering(self) -> AbstractContextManager[object]:
+        """There is nothing to enter anything into."""
+        return nullcontext()
 
     def look(self, call: Callable[[], T]) -> T:
         """What a call gives."""

@@ -13,7 +13,7 @@ import torch
 
 from conformance.engine import script
 from conformance.engine.ledger import Ledger
-from conformance.engine.outside import differentiating, looking, recording
+from conformance.engine.outside import differentiating, keeping_bytes, looking, recording
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.passes import Pass, run, tensors_of
@@ -241,6 +241,14 @@ class Subject:
     def differentiating(self) -> AbstractContextManager[None]:
         """In it, calls are differentiated and nothing can be proved."""
         return differentiating(self.ledger)
+
+    def keeping_bytes(self) -> AbstractContextManager[object]:
+        """In it, constants that are made from Python data keep their bytes; nothing is recorded."""
+        return keeping_bytes()
+
+    def entering(self) -> AbstractContextManager[object]:
+        """In it, what is computed is entered into the ledger."""
+        return recording(self.ledger)
 
     def look(self, call: Callable[[], T]) -> T:
         """What a call gives, where only shapes and dtypes are asked for: nothing can be proved from it."""
