@@ -21,6 +21,7 @@ from conformance.arguments import CouldNotRun
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from conformance.claims import Claim
     from conformance.gate import Expectations
     from conformance.record import ClaimEntry, Record, Run
 
@@ -125,7 +126,7 @@ def audit(
     from conformance.claims import CLAIMS
     from conformance.subject import names
 
-    claim_ids = tuple(arguments.known(word, CLAIMS, "claim", "timm-conformance claims") for word in claim or ())
+    claim_ids = tuple(claim.id for claim in _claims_called(claim or ()))
     everything = names()
     chosen = arguments.matching(models, everything) if models else everything
     _check(expected, chosen, CLAIMS)
@@ -235,12 +236,12 @@ def show(
 def claims() -> None:
     """List the contract.
 
-    Every claim with its group, level, tier, text and source.
+    Every claim with its group, level, tier, cost, text and source.
     """
     from conformance.claims import CLAIMS
     from conformance.report.text import print_claims
 
-    print_claims(((claim.entry(), claim.source) for claim in CLAIMS.values()), _console())
+    print_claims(((claim.entry(), claim.source, claim.cost) for claim in CLAIMS.values()), _console())
 
 
 def _console() -> Console:
@@ -286,13 +287,24 @@ def _check(expected: Expectations, models: Iterable[str], claim_ids: Collection[
         raise CouldNotRun(str(error)) from error
 
 
+def _claims_called(words: Iterable[str]) -> list[Claim]:
+    """The claims of those ids, all of which can be decided here."""
+    from conformance.claims import CLAIMS
+
+    wanted = [CLAIMS[arguments.known(word, CLAIMS, "claim", "timm-conformance claims")] for word in words]
+    for claim in wanted:
+        if claim.lacks is not None:
+            raise CouldNotRun(claim.lacks)
+    return wanted
+
+
 def _decided(model: str, claim_ids: list[str]) -> tuple[Record, list[ClaimEntry]]:
-    from conformance.claims import CLAIMS, in_tier
+    from conformance.claims import in_tier
     from conformance.decide import decide
     from conformance.record import Tier
     from conformance.subject import names
 
-    wanted = [CLAIMS[arguments.known(word, CLAIMS, "claim", "timm-conformance claims")] for word in claim_ids]
+    wanted = _claims_called(claim_ids)
     arguments.known(model, names(), "model of this timm", "timm.list_models()")
     entries = [claim.entry() for claim in wanted or in_tier(Tier.CORE)]
     return decide(model, [entry.id for entry in entries]), entries

@@ -15,7 +15,15 @@ from pathlib import PurePath
 import msgspec
 
 from conformance.claims import CLAIMS
-from conformance.claims.claim import Claim, is_unprovable, not_applicable, undecided, violated
+from conformance.claims.claim import (
+    ON_META,
+    Claim,
+    is_unprovable,
+    not_applicable,
+    undecided,
+    undecided_on_meta,
+    violated,
+)
 from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
@@ -37,8 +45,6 @@ COMPILED = frozenset({"torchscript", "capture"})
 
 RAISING = ("RAISE_VARARGS", "RERAISE")
 """What statements that raise are compiled to."""
-
-ON_META = "cannot be decided on the meta device"
 
 LONGEST_READ = 20_000
 """Characters of a message that are looked at."""
@@ -98,7 +104,7 @@ class Examination:
 
         A model may refuse devices that it does not know, in words of its own.
         """
-        real = self._measured(claim, undecided(f"{ON_META}: {cell.reason}"), seeds)
+        real = self._measured(claim, undecided_on_meta(str(cell.reason)), seeds)
         return cell if real.verdict is Verdict.VIOLATED and real.evidence is Evidence.OBSERVED else real
 
     def _remedy(self, claim: Claim) -> Remedy | None:
@@ -136,7 +142,7 @@ class Examination:
         cell, raised = self._computed(claim, SINGLE, seeds)
         if raised or cell.verdict is Verdict.VIOLATED or cell.evidence is Evidence.OBSERVED:
             return cell, raised
-        if (weights_in(self.subject, DOUBLE) or 0) <= LARGEST_IN_DOUBLE:
+        if claim.in_double and (weights_in(self.subject, DOUBLE) or 0) <= LARGEST_IN_DOUBLE:
             better, failed = self._computed(claim, DOUBLE, seeds)
             # Models promise float32: a constant of that dtype, or a cast to it, is no fault of theirs.
             is_of_dtype = failed or (better.verdict is Verdict.VIOLATED and better.evidence is Evidence.OBSERVED)

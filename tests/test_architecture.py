@@ -49,6 +49,8 @@ ONLY = {
     "pytest": {"run"},
     "_pytest": {"run"},
     "xdist": {"run"},
+    "onnx": {"subject"},
+    "onnxruntime": {"subject"},
     "jinja2": {"report"},
     "typer": {"cli"},
 }

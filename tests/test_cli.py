@@ -79,6 +79,17 @@ def test_help_answers_without_importing_anything_heavy(tmp_path, words):
     assert ended.stdout
 
 
+@pytest.mark.parametrize("words", [["show", "resnet18"], ["audit", "resnet18"]])
+def test_a_claim_whose_extra_is_not_installed_is_refused_and_the_extra_named(tmp_path, words):
+    code = "import sys; sys.modules['onnxruntime'] = None; from conformance.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *words, "--claim", "onnx_exports"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "onnx_exports needs onnxruntime; pip install 'timm-conformance[onnx]'" in complaint(ended)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_command_prints_help_and_is_an_error(tmp_path):
     ended = command(cwd=tmp_path)
     assert ended.returncode == 2

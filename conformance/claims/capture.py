@@ -1,11 +1,11 @@
-"""This module declares the claims of what takes TorchScript's place: torch.export, torch.compile and torch.fx."""
+"""This module declares the claims of what takes TorchScript's place: torch.export, torch.compile, torch.fx and ONNX."""
 
 from __future__ import annotations
 
-from conformance.claims.claim import claim, holds
+from conformance.claims.claim import Cost, claim, holds, undecided_on_meta
 from conformance.claims.equality import same
-from conformance.record import Cell, Evidence, Tier
-from conformance.subject import Subject, capturing
+from conformance.record import Cell, Evidence, Level, Tier
+from conformance.subject import RealSubject, Subject, capturing, interchange
 
 EXPORT_DOCUMENTATION = "PyTorch documentation: torch.export"
 COMPILE_DOCUMENTATION = "PyTorch documentation: torch.compile; timm train.py and validate.py --torchcompile"
@@ -26,6 +26,7 @@ TRACED = """
 @claim(
     group="capture",
     source=EXPORT_DOCUMENTATION,
+    cost=Cost.COMPILER,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro="torch.export.export(model, (x,))",
@@ -39,6 +40,7 @@ def exports(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=EXPORT_DOCUMENTATION,
+    cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("exports",),
     repro="compare(torch.export.export(model, (x,)).module()(x), model(x))",
@@ -51,6 +53,7 @@ def export_matches(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=EXPORT_DOCUMENTATION,
+    cost=Cost.COMPILER,
     tier=Tier.FULL,
     needs=("exports",),
     repro="""
@@ -68,6 +71,7 @@ def export_dynamic_batch(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=COMPILE_DOCUMENTATION,
+    cost=Cost.COMPILER,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro='torch.compile(model, fullgraph=True, backend="eager")(x)',
@@ -81,6 +85,7 @@ def compiles(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=COMPILE_DOCUMENTATION,
+    cost=Cost.LIGHT,
     tier=Tier.FULL,
     needs=("compiles",),
     repro='compare(torch.compile(model, fullgraph=True, backend="eager")(x), model(x))',
@@ -93,6 +98,7 @@ def compile_matches(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=FX_TEST,
+    cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro=TRACED,
@@ -106,6 +112,7 @@ def fx_traces(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=FX_TEST,
+    cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("fx_traces",),
     repro=f"{TRACED}\n    compare(graph(x), model(x))",
@@ -113,3 +120,35 @@ def fx_traces(subject: Subject) -> Cell:
 def fx_matches(subject: Subject) -> Cell:
     """The graph that `torch.fx` traces computes what the model computes."""
     return same(subject, capturing.traced_forward(subject), subject.forward, "the traced graph", "model(x)")
+
+
+@claim(
+    group="capture",
+    source="PyTorch documentation: torch.onnx.export",
+    cost=Cost.COMPILER,
+    level=Level.SHOULD,
+    tier=Tier.EXTRA,
+    needs=("forward_features_runs",),
+    extra="onnx",
+    packages=interchange.PACKAGES,
+    in_double=False,
+    repro="""
+        import onnx
+        import onnxruntime
+
+        model, x = model.float(), x.float()
+        torch.onnx.export(model, (x,), dynamo=True, verbose=False).save("model.onnx", external_data=True)
+        onnx.checker.check_model("model.onnx", full_check=True)
+        session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+        given = [torch.from_numpy(array) for array in session.run(None, {session.get_inputs()[0].name: x.numpy()})]
+        errors = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(given, flat(model(x)))]
+        print(f"relative error {max(errors):.2g}")
+        sys.exit(describe(given) != describe(flat(model(x))) or not max(errors) <= 1e-3)
+    """,
+)
+def onnx_exports(subject: Subject) -> Cell:
+    """`torch.onnx.export(model, (x,), dynamo=True)` gives valid ONNX; by onnxruntime it computes the same."""
+    if not isinstance(subject, RealSubject):
+        return undecided_on_meta("onnxruntime computes on real numbers")
+    given, wanted = interchange.by_onnxruntime(subject), interchange.tensors_as_list(subject)
+    return same(subject, given, wanted, "onnxruntime", "model(x)")

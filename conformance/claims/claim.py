@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from conformance.record import Cell, ClaimEntry, Evidence, Level, Tier, Verdict
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from conformance.subject import Subject
 
 Decision = Callable[["Subject"], Cell]
+
+
+class Cost(enum.StrEnum):
+    """What deciding a claim takes, once what it needs is decided."""
+
+    LIGHT = "light"
+    """It is read from what other claims made."""
+    RUN = "run"
+    """Models are built or run: some hundredths of a second."""
+    COMPILER = "compiler"
+    """A compiler works on the model: some tenths of a second, or seconds."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +42,25 @@ class Claim:
     """Ids of the claims that must hold for this one to have a meaning."""
     source: str
     """Who makes the promise: a timm document or test, or a downstream project that relies on it."""
+    cost: Cost
     repro: str
     """Python that shows a violation, in the terms of `conformance.claims.witness`."""
     decide: Decision
     ways: Ways | None = None
     """Where it is violated, other ways to what it promises, the best first."""
+    extra: str | None = None
+    """The extra of this distribution that deciding it needs, and what that installs."""
+    packages: tuple[str, ...] = ()
+    in_double: bool = True
+    """Whether it can be measured in float64."""
+
+    @property
+    def lacks(self) -> str | None:
+        """What is not installed that deciding it needs, in a sentence; None if it can be decided."""
+        missing = [name for name in self.packages if find_spec(name) is None]
+        if not missing:
+            return None
+        return f"{self.id} needs {', '.join(missing)}; pip install 'timm-conformance[{self.extra}]'"
 
     def entry(self) -> ClaimEntry:
         """The claim as the header of a run carries it."""
@@ -46,11 +73,15 @@ def claim(
     *,
     group: str,
     source: str,
+    cost: Cost,
     repro: str,
     level: Level = Level.MUST,
     tier: Tier = Tier.CORE,
     needs: tuple[str, ...] = ("builds",),
     ways: Ways | None = None,
+    extra: str | None = None,
+    packages: tuple[str, ...] = (),
+    in_double: bool = True,
 ) -> Callable[[Decision], Claim]:
     """Declare the decorated function to be a claim.
 
@@ -68,9 +99,13 @@ def claim(
             tier=tier,
             needs=needs,
             source=source,
+            cost=cost,
             repro=inspect.cleandoc(repro),
             decide=function,
             ways=ways,
+            extra=extra,
+            packages=packages,
+            in_double=in_double,
         )
 
     return declare
@@ -89,6 +124,14 @@ def violated(reason: str, evidence: Evidence = Evidence.OBSERVED, *, cause: str 
 def undecided(reason: str, *, cause: str | None = None) -> Cell:
     """Neither proved nor refuted; the reason says what stood in the way."""
     return Cell(verdict=Verdict.UNDECIDED, reason=reason, cause=cause)
+
+
+ON_META = "cannot be decided on the meta device"
+
+
+def undecided_on_meta(why: str) -> Cell:
+    """Undecided because the meta device cannot tell: real numbers do, exceptions included."""
+    return undecided(f"{ON_META}: {why}")
 
 
 NO_PROOF = "no proof: "

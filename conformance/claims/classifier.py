@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
+from conformance.claims.claim import Cost, claim, holds, not_applicable, undecided, unprovable, violated
 from conformance.claims.equality import confirmed, describe, judged, same, shapes
 from conformance.record import Cell, Evidence
 from conformance.subject import OTHER_CLASSES, Subject, resets, usage
@@ -17,6 +17,7 @@ TIMM_DOCUMENTATION = "timm documentation: feature extraction, pooled features"
 @claim(
     group="classifier",
     source=TIMM_DOCUMENTATION,
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
         pooled = model.forward_head(model.forward_features(x), pre_logits=True)
@@ -36,6 +37,7 @@ def reset_to_pooled(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source=TIMM_DOCUMENTATION,
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
         pooled = model.forward_head(model.forward_features(x), pre_logits=True)
@@ -52,6 +54,7 @@ def built_headless(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source="timm documentation: fine-tuning, reset_classifier",
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
         for start in (model.num_classes, 0):
@@ -81,6 +84,7 @@ def reset_to_classes(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source="timm tests/test_models.py::_assert_reset_classifier_preserves_parent_device_dtype",
+    cost=Cost.LIGHT,
     needs=("pre_logits_supported",),
     repro="""
         moved = copy.deepcopy(model).to("meta")
@@ -112,6 +116,7 @@ def reset_keeps_placement(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source=TIMM_CFG_TEST,
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
         features = model.forward_features(x)
@@ -141,6 +146,7 @@ def unpooled_reset(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source=TIMM_CFG_TEST,
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
         names = model.default_cfg["classifier"]

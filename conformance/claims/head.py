@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from conformance.claims.claim import claim, holds, not_applicable, undecided, unprovable, violated
+from conformance.claims.claim import Cost, claim, holds, not_applicable, undecided, unprovable, violated
 from conformance.claims.equality import describe, same
 from conformance.claims.remedies import ways_from_classifier, ways_from_embedding
 from conformance.record import Cell, Evidence, Level
@@ -21,6 +21,7 @@ TIMM_DOCUMENTATION = "timm documentation: feature extraction, penultimate layer 
 @claim(
     group="head",
     source="timm documentation: timm.create_model",
+    cost=Cost.RUN,
     needs=(),
     repro="timm.create_model(NAME)",
 )
@@ -35,6 +36,7 @@ def builds(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    cost=Cost.RUN,
     repro="model.forward_features(x)",
 )
 def forward_features_runs(subject: Subject) -> Cell:
@@ -48,6 +50,7 @@ def forward_features_runs(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_CFG_TEST,
+    cost=Cost.LIGHT,
     needs=("forward_features_runs",),
     repro="""
         features = model.forward_features(x)
@@ -86,6 +89,7 @@ def features_width(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="""
         pooled = model.forward_head(model.forward_features(x), pre_logits=True)
@@ -115,6 +119,7 @@ def pre_logits_supported(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_CFG_TEST,
+    cost=Cost.LIGHT,
     needs=("pre_logits_supported",),
     repro="""
         pooled = model.forward_head(model.forward_features(x), pre_logits=True)
@@ -140,6 +145,7 @@ def pre_logits_pooled(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="compare(model.forward_head(model.forward_features(x)), model(x))",
 )
@@ -151,6 +157,7 @@ def head_composes(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
         features = model.forward_features(x)
@@ -180,6 +187,7 @@ def classifier_consistent(subject: Subject) -> Cell:
 @claim(
     group="head",
     source="one backbone pass for three outputs: fine-tuning and retrieval code",
+    cost=Cost.LIGHT,
     needs=("pre_logits_supported",),
     repro="""
         features = model.forward_features(x)
@@ -207,6 +215,7 @@ def head_is_pure(subject: Subject) -> Cell:
 @claim(
     group="head",
     source="open_clip timm_model.py, autogluon timm_image.py, torchgeo: read num_features as the embedding's width",
+    cost=Cost.LIGHT,
     level=Level.SIGNAL,
     needs=("pre_logits_supported",),
     repro="""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import torch
 
-from conformance.claims.claim import claim, holds, undecided, unprovable, violated
+from conformance.claims.claim import Cost, claim, holds, undecided, unprovable, violated
 from conformance.claims.equality import describe, same, same_function
 from conformance.claims.examples import MOST_IMAGES, of_every
 from conformance.engine.sliced import NotApart
@@ -25,6 +25,7 @@ MEASURED = 2
 @claim(
     group="properties",
     source="PyTorch documentation: torch.nn.Module.eval",
+    cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="compare(model(x), model(x))",
 )
@@ -39,6 +40,7 @@ def deterministic_in_eval(subject: Subject) -> Cell:
 @claim(
     group="properties",
     source="PyTorch documentation: DistributedDataParallel, find_unused_parameters",
+    cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="""
         with torch.enable_grad():
@@ -63,6 +65,7 @@ def uses_all_parameters(subject: Subject) -> Cell:
 @claim(
     group="properties",
     source="timm tests/test_models.py::_assert_dtype_change_after_forward",
+    cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="""
         def keeps(dtype):
@@ -90,6 +93,7 @@ def keeps_dtype(subject: Subject) -> Cell:
 @claim(
     group="properties",
     source="served in batches by whoever uses it; PyTorch documentation: torch.nn.Module.eval",
+    cost=Cost.RUN,
     level=Level.SHOULD,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
@@ -123,6 +127,7 @@ def _gives_each_its_own(subject: RealSubject, sample: Sample) -> Cell:
 @claim(
     group="properties",
     source="timm default_cfg: input_size, test_input_size, min_input_size, fixed_input_size",
+    cost=Cost.RUN,
     level=Level.SHOULD,
     tier=Tier.FULL,
     needs=("forward_features_runs",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.claims.claim import claim, holds, not_applicable, violated
+from conformance.claims.claim import Cost, claim, holds, not_applicable, violated
 from conformance.claims.equality import describe, same
 from conformance.record import Cell, Evidence, Tier
 from conformance.subject import Subject, pyramids
@@ -14,6 +14,7 @@ FEATURES_TEST = "timm tests/test_models.py::test_model_forward_features"
 @claim(
     group="pyramids",
     source=INTERMEDIATES_TEST,
+    cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro='compare(model.forward_intermediates(x, output_fmt="NCHW")[0], model.forward_features(x))',
@@ -30,6 +31,7 @@ def intermediates_final(subject: Subject) -> Cell:
 @claim(
     group="pyramids",
     source=INTERMEDIATES_TEST,
+    cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro="""
@@ -70,6 +72,7 @@ def intermediates_match_info(subject: Subject) -> Cell:
 @claim(
     group="pyramids",
     source=FEATURES_TEST,
+    cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
     repro="""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.claims.claim import claim, holds
+from conformance.claims.claim import Cost, claim, holds
 from conformance.claims.equality import same
 from conformance.record import Cell, Evidence
 from conformance.subject import Subject, scripting
@@ -13,6 +13,7 @@ TIMM_TEST = "timm tests/test_models.py::test_model_forward_torchscript"
 @claim(
     group="torchscript",
     source=TIMM_TEST,
+    cost=Cost.COMPILER,
     repro="torch.jit.script(timm.create_model(NAME).eval())",
 )
 def scripts(subject: Subject) -> Cell:
@@ -32,6 +33,7 @@ def scripts(subject: Subject) -> Cell:
 @claim(
     group="torchscript",
     source=TIMM_TEST,
+    cost=Cost.RUN,
     needs=("scripts", "forward_features_runs"),
     repro="compare(torch.jit.script(model)(x), model(x))",
 )
@@ -43,6 +45,7 @@ def script_matches(subject: Subject) -> Cell:
 @claim(
     group="torchscript",
     source="timm documentation: feature extraction",
+    cost=Cost.RUN,
     needs=("scripts", "pre_logits_supported"),
     repro="""
         script = torch.jit.script(model)
@@ -64,6 +67,7 @@ def script_pre_logits(subject: Subject) -> Cell:
 @claim(
     group="torchscript",
     source="torch.jit.save documentation",
+    cost=Cost.COMPILER,
     needs=("scripts", "forward_features_runs"),
     repro="""
         script, file = torch.jit.script(model), io.BytesIO()

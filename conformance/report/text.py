@@ -100,12 +100,12 @@ def print_claim(record: Record, claim: ClaimEntry, console: Console) -> None:
             console.print(Text(f"    {line}"), soft_wrap=True)
 
 
-def print_claims(entries: Iterable[tuple[ClaimEntry, str]], console: Console) -> None:
-    """Print the contract: every claim with its source."""
-    for number, (entry, source) in enumerate(entries):
+def print_claims(entries: Iterable[tuple[ClaimEntry, str, str]], console: Console) -> None:
+    """Print the contract: every claim with its source and what deciding it costs, in a word."""
+    for number, (entry, source, cost) in enumerate(entries):
         if number:
             console.print()
-        kind = f"  {printable(entry.group)}, {entry.level}, {entry.tier} tier"
+        kind = f"  {printable(entry.group)}, {entry.level}, {entry.tier} tier, costs: {printable(cost)}"
         console.print(Text.assemble((printable(entry.id), "bold"), (kind, "dim")))
         console.print(Padding(Text(printable(entry.text)), (0, 0, 0, 4)))
         console.print(Padding(Text(f"Source: {printable(source)}", style="dim"), (0, 0, 0, 4)))

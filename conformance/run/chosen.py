@@ -72,6 +72,8 @@ def choose(config: pytest.Config) -> Chosen:
     for claim_id in named:
         if claim_id not in CLAIMS:
             raise pytest.UsageError(f"--timm-claim {claim_id!r} is no claim; {_nearest(claim_id, CLAIMS)}")
+        if (lacking := CLAIMS[claim_id].lacks) is not None:
+            raise pytest.UsageError(lacking)
     claims = [claim_id for claim_id in CLAIMS if claim_id in named] if named else [claim.id for claim in in_tier(tier)]
     return Chosen(models=_matching(config.getoption("timm_model"), names()), claims=tuple(claims), tier=tier)
 

@@ -45,7 +45,7 @@ def _condensed(error: Exception) -> NotCaptured:
 
 
 @contextmanager
-def _capturing() -> Iterator[None]:
+def capturing() -> Iterator[None]:
     """Run the body without gradients; say in few words why it fails, print nothing, and leave nothing behind.
 
     Raises:
@@ -82,7 +82,7 @@ def exported(subject: Subject) -> Callable[..., Any]:
 
     def make() -> Callable[..., Any]:
         model, images = subject.another(), subject.images
-        with _capturing(), subject.keeping_bytes():
+        with capturing(), subject.keeping_bytes():
             return torch.export.export(model, (images,)).module()
 
     return subject.once("exported", make)
@@ -107,7 +107,7 @@ def exported_for_any_batch(subject: Subject) -> Callable[..., Any]:
 
     def make() -> Callable[..., Any]:
         model, images = subject.another(), subject.images
-        with _capturing(), subject.keeping_bytes():
+        with capturing(), subject.keeping_bytes():
             shapes = ({0: torch.export.Dim("batch")},)
             return torch.export.export(model, (images,), dynamic_shapes=shapes).module()
 
@@ -146,7 +146,7 @@ def compiled_forward(subject: Subject) -> Pass:
 
             return call
 
-        with _capturing():
+        with capturing():
             output = torch.compile(model, fullgraph=True, dynamic=False, backend=backend)(images)
         if len(taken) != 1:
             raise NotCaptured(f"torch.compile made {len(taken)} graphs of the model")
@@ -179,7 +179,7 @@ def traced(subject: Subject) -> nn.Module:
     def make() -> nn.Module:
         model = subject.another()
         # What is computed from constants alone is computed now, and is a constant of the graph.
-        with _capturing(), subject.entering():
+        with capturing(), subject.entering():
             return torch.fx.GraphModule(model, _Tracer().trace(model))
 
     return subject.once("traced", make)

@@ -129,7 +129,7 @@ def test_a_remedy_is_named_with_the_model_and_printed_with_the_claim_to_be_copie
 
 
 def test_the_contract_is_listed_with_its_sources():
-    text = printed(lambda console: print_claims([(entry, "timm's documents") for entry in entries()], console))
+    text = printed(lambda console: print_claims([(entry, "timm's documents", "light") for entry in entries()], console))
     assert all(entry.id in text for entry in entries())
     assert "timm's documents" in text
 

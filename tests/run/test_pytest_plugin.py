@@ -45,6 +45,15 @@ def test_a_foreign_run_imports_nothing_of_ours(tmp_path):
     assert ran.returncode == 0, ran.stdout
 
 
+def test_a_claim_whose_extra_is_not_installed_is_refused_and_the_extra_named(tmp_path):
+    (tmp_path / "lacking.py").write_text("import sys; sys.modules['onnxruntime'] = None")
+    ran = run_pytest(
+        tmp_path, "-p", "lacking", "--pyargs", "conformance.test_contract", "--timm-claim=onnx_exports", PYTHONPATH="."
+    )
+    assert ran.returncode == 4, ran.stdout
+    assert "pip install 'timm-conformance[onnx]'" in ran.stdout + ran.stderr
+
+
 def test_every_outcome_is_told_as_pytest_tells_it(tmp_path):
     (tmp_path / "expected.toml").write_text(EXPECTATIONS)
     ran = run_pytest(
