@@ -40,8 +40,8 @@ MACHINE_PATH = re.compile(
 )
 """The directories of an absolute path: another machine has others."""
 
-COMPILED = frozenset({"torchscript", "capture"})
-"""Groups of claims whose exceptions are a compiler's, which looks at source and not at a device."""
+OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contiguous", re.IGNORECASE)
+"""In the message of what real tensors may allow: meta kernels lay some results out in memory in another way."""
 
 RAISING = ("RAISE_VARARGS", "RERAISE")
 """What statements that raise are compiled to."""
@@ -93,7 +93,7 @@ class Examination:
                 cell = claim.decide(self.subject)
         except Exception as error:  # noqa: BLE001  # the one boundary: what a model raises is a verdict
             cell = cell_of(error)
-            if cell.verdict is Verdict.VIOLATED and claim.group not in COMPILED and _may_be_of_the_device(error):
+            if cell.verdict is Verdict.VIOLATED and _must_be_seen_on_real_tensors(claim, error):
                 return self._unless_on_meta_alone(claim, cell, seeds)
         if cell.verdict is Verdict.UNDECIDED and cell.cause != MEMORY:
             return self._measured(claim, cell, seeds)
@@ -220,12 +220,16 @@ def cell_of(error: BaseException) -> Cell:
     return violated(f"{type(error).__name__}: {reason}{where}", cause=cause, **shown)
 
 
-def _may_be_of_the_device(error: BaseException) -> bool:
-    """Whether a statement of Python raised it, which may have asked for the device, or something that speaks of one.
+def _must_be_seen_on_real_tensors(claim: Claim, error: BaseException) -> bool:
+    """Whether the meta device may have a part in what was raised.
 
-    A kernel that is given wrong shapes does neither.
+    TorchScript's compiler looks at source and at no device; those that run the model with tensors of the device meet
+    what its source asks of it. Elsewhere a statement of Python may have asked, or the message speaks of it; a kernel
+    that is given wrong shapes does neither.
     """
-    if "device" in _text(error).lower():
+    if claim.group in ("torchscript", "capture"):
+        return claim.group == "capture"
+    if OF_LAYOUT.search(_text(error)):
         return True
     last = error.__traceback__
     while last is not None and last.tb_next is not None:

@@ -133,13 +133,17 @@ def fx_matches(subject: Subject) -> Cell:
     packages=interchange.PACKAGES,
     in_double=False,
     repro="""
+        import tempfile
         import onnx
         import onnxruntime
 
         model, x = model.float(), x.float()
-        torch.onnx.export(model, (x,), dynamo=True, verbose=False).save("model.onnx", external_data=True)
-        onnx.checker.check_model("model.onnx", full_check=True)
-        session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+        file = tempfile.mkdtemp() + "/model.onnx"
+        torch.onnx.export(model, (x,), dynamo=True, verbose=False).save(file, external_data=True)
+        onnx.checker.check_model(file, full_check=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         given = [torch.from_numpy(array) for array in session.run(None, {session.get_inputs()[0].name: x.numpy()})]
         errors = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(given, flat(model(x)))]
         print(f"relative error {max(errors):.2g}")

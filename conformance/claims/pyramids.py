@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from conformance.claims.claim import Cost, claim, holds, not_applicable, violated
-from conformance.claims.equality import describe, same
+from conformance.claims.equality import same
 from conformance.record import Cell, Evidence, Tier
 from conformance.subject import Subject, pyramids
+from conformance.subject.real import with_output
 
 INTERMEDIATES_TEST = "timm tests/test_models.py::test_model_forward_intermediates"
 FEATURES_TEST = "timm tests/test_models.py::test_model_forward_features"
@@ -56,16 +57,14 @@ def intermediates_match_info(subject: Subject) -> Cell:
     except pyramids.NotOffered as error:
         return not_applicable(str(error))
     said = [entry["num_chs"] for entry in pyramids.info(subject.headed)]
-    given = [one.shape[1] for one in maps]
+    given = [pyramids.channels(one) for one in maps.output]
     if given != said:
         return violated(f"forward_intermediates gives maps of {given} channels, feature_info says {said}")
-    last = pyramids.maps(subject, indices=[-1])
-    if [one.shape for one in last] != [maps[-1].shape]:
-        return violated(f"index -1 gives {describe(last)}, the last map is {describe(maps[-1])}")
     try:
-        pyramids.maps(subject, indices=[len(said)])
+        pyramids.chosen_maps(subject, [len(said)])
     except Exception:  # noqa: BLE001  # timm asserts that it is in range
-        return holds(Evidence.OBSERVED)
+        last = with_output(subject, maps, maps.output[-1:])
+        return same(subject, pyramids.chosen_maps(subject, [-1]), last, "index -1", "the last map")
     return violated(f"index {len(said)} of {len(said)} maps is not refused")
 
 
@@ -83,11 +82,17 @@ def intermediates_match_info(subject: Subject) -> Cell:
         shapes = [one.permute(0, 3, 1, 2).shape if is_nhwc else one.shape for one in features(x)]
         missing = set(info.module_name()) - set(dict(model.named_modules()))
         sizes = [round(x.shape[2] / reduction) for reduction in info.reduction()]
-        sys.exit(bool(missing) or [one[1] for one in shapes] != info.channels() or [one[2] for one in shapes] != sizes)
+        if missing or [one[1] for one in shapes] != info.channels() or [one[2] for one in shapes] != sizes:
+            sys.exit(f"missing modules: {missing}; sizes should be {sizes}")
+        compare(build(features_only=True, out_indices=(-1,))(x), features(x)[-1:])
     """,
 )
 def features_only_matches_info(subject: Subject) -> Cell:
-    """Built with `features_only=True` the model gives maps of the channels, reductions and modules that it says."""
+    """Built with `features_only=True` the model gives maps of the channels, reductions and modules that it says.
+
+    With `out_indices=(-1,)` it gives the last of them (timm/models/_features.py: an int counts from the end), and an
+    index beyond them is refused.
+    """
     try:
         levels = pyramids.levels(subject)
     except pyramids.NotOffered as error:
@@ -105,4 +110,15 @@ def features_only_matches_info(subject: Subject) -> Cell:
             )
         if level.module not in dict(subject.headed.named_modules()):
             return violated(f"feature_info says that level {place} comes from {level.module!r}, which is no module")
-    return holds(Evidence.OBSERVED)
+    return _takes_indices(subject, levels[-1])
+
+
+def _takes_indices(subject: Subject, last: pyramids.Level) -> Cell:
+    if (given := pyramids.chosen_levels(subject, -1)) != [last.shape]:
+        return violated(f"out_indices=(-1,) gives maps of shapes {given}, the last level is {last.shape}")
+    beyond = len(pyramids.info(pyramids.features_only(subject)))
+    try:
+        given = pyramids.chosen_levels(subject, beyond)
+    except Exception:  # noqa: BLE001  # it is refused, however
+        return holds(Evidence.OBSERVED)
+    return violated(f"out_indices=({beyond},) is not refused where feature_info has {beyond} entries: it gives {given}")

@@ -195,7 +195,7 @@ def _in_place(values: Values, stored: Stored) -> int:
     """The storage itself as an array."""
     if not stored.dimensions and not stored.offset:
         return stored.array
-    return values.intern("stored", (stored.dimensions, stored.offset), (stored.array,))
+    return values.intern("stored", (stored.dimensions, stored.offset, stored.dtype), (stored.array,))
 
 
 def _followed(

@@ -73,11 +73,6 @@ UNDECLARED_VIEWS = frozenset(
 RESIZERS = frozenset({"aten.resize_", "aten.resize_as_", "aten.set_"})
 """In-place operations that may give a tensor other memory."""
 
-OF_ONE_DTYPE = frozenset(
-    f"aten.{name}" for name in ("addbmm", "addmm", "addmv", "baddbmm", "bmm", "convolution", "dot", "mm", "mv")
-)
-"""Operations whose kernels refuse floating operands of different dtypes, which their meta kernels do not look at."""
-
 OVERWRITERS = frozenset({"aten.copy_", "aten.fill_", "aten.zero_"})
 """In-place operations that do not read what they overwrite."""
 

@@ -41,8 +41,10 @@ class Call:
         kwargs: Mapping[str, Any],
         sliced: Callable[[torch.Tensor], Sliced | None],
         count: int,
+        *,
+        guesses_multiples: bool,
     ) -> None:
-        self.func, self.count = func, count
+        self.func, self.count, self.guesses_multiples = func, count, guesses_multiples
         known = operation(func)
         self.packet = known.packet
         self.names = [name for name, _ in known.arguments]

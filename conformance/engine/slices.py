@@ -27,12 +27,16 @@ from conformance.engine.slicing_rules import RULES, SPREADING, elementwise
 class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base is untyped
     """The dispatch mode that does every operation to the batch and to the slice of one image of it.
 
+    With `guesses_multiples`, dimensions of constants that are a multiple of the number of images are taken for those of
+    the batch, as those that equal it are.
+
     Raises:
         NotApart: from within the model's code, at the first operation that no rule lets pass. `problem` keeps it.
     """
 
-    def __init__(self, images: torch.Tensor, image: torch.Tensor) -> None:
+    def __init__(self, images: torch.Tensor, image: torch.Tensor, *, guesses_multiples: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base is untyped
+        self._guesses_multiples = guesses_multiples
         self.count = images.shape[0] // image.shape[0]
         self.problem: str | None = None
         self._known: dict[int, Sliced] = {}
@@ -72,7 +76,7 @@ class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ba
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if not isinstance(func, OpOverload):
             raise NotApart(f"the higher-order operation {func}")
-        call = Call(func, args, kwargs, self._sliced, self.count)
+        call = Call(func, args, kwargs, self._sliced, self.count, guesses_multiples=self._guesses_multiples)
         self._must_see_writes(call)
         if not call.sliced:
             rule = SPREADING.get(call.packet)
@@ -85,9 +89,15 @@ class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ba
             if rule is None:
                 raise NotApart(f"no rule says that {call.packet} treats images apart")
         call.output = func(*args, **kwargs)
-        changes = rule(call)
-        if changes is not None:
-            self._pair_results(call, call.output, call.of_one(changes))
+        try:
+            changes = rule(call)
+            if changes is not None:
+                self._pair_results(call, call.output, call.of_one(changes))
+        except (MemoryError, NotApart):
+            raise
+        except Exception as error:
+            # The model's own call went well.
+            raise call.refused(f"cannot be done to one image: {error}") from error
         return call.output
 
     def _sliced(self, tensor: torch.Tensor) -> Sliced | None:

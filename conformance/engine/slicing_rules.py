@@ -36,7 +36,9 @@ def along(*names: str) -> Rule:
     """The rule of what treats each dimension by itself, but for those that the arguments `names` list."""
 
     def rule(call: Call) -> Mapping[str, Any]:
-        (dim, size), *more = {(pair.dim, pair.whole.dim()) for pair in call.sliced.values()}
+        (dim, size, _), *more = {
+            (pair.dim, pair.whole.dim(), pair.whole.shape[pair.dim]) for pair in call.sliced.values()
+        }
         if more or len(call.sliced) != len({id(tensor) for tensor in call.tensors}):
             raise call.refused("meets tensors that lie differently")
         for name in names:
@@ -213,14 +215,20 @@ def filled(call: Call) -> Mapping[str, Any]:
 
 
 def spread(name: str) -> Rule:
-    """The rule of what makes copies of something for each image: in a dimension that is a multiple of the batch."""
+    """The rule of what makes copies of something for each image: in a dimension as long as the batch, or a multiple.
+
+    Whether such a dimension is that of the batch one can only guess. A wrong guess is no false proof: copies are alike.
+    """
 
     def rule(call: Call) -> Mapping[str, Any] | None:
         sizes = list(call[name])
         multiples = [size for size in sizes if size > 0 and size % call.count == 0]
-        if not multiples:
+        if call.count in sizes:
+            dim = sizes.index(call.count)
+        elif multiples and call.guesses_multiples:
+            dim = sizes.index(multiples[0])
+        else:
             return None
-        dim = sizes.index(call.count if call.count in sizes else multiples[0])
         source = call.arguments.get("self")
         if isinstance(source, torch.Tensor) and name == "size" and call.packet == "aten.expand":
             there = dim - len(sizes) + source.dim()

@@ -27,7 +27,8 @@ from conformance.engine.operands import (
     look,
     must_be_modelled,
 )
-from conformance.engine.operations import LYING_WRITERS, OF_ONE_DTYPE, RESIZERS, UNDECLARED_VIEWS, Operation, operation
+from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
+from conformance.engine.real_kernels import keeps_channels_last, refuse_dtypes
 from conformance.engine.rewrites import (
     COPIES,
     FACTORIES,
@@ -103,12 +104,15 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             return output
         if not known.modelled:
             self._recording.void(f"the operation {known.label}")
-        if known.packet in OF_ONE_DTYPE:
-            _must_be_of_one_dtype(known.label, args)
+        refuse_dtypes(known.packet, known.label, args)
         call = _Call(self._ledger, self._recording, known, args, kwargs)
-        key = (func, call.payload, tuple(call.looks)) if call.has_known_shape() else None
+        # Where numbers are compared, both sides meet what the meta kernel gives.
+        in_channels_last = not self._recording.is_numbered and keeps_channels_last(known.packet, args)
+        key = (func, call.payload, tuple(call.looks)) if call.has_known_shape() and not in_channels_last else None
         plan = self._ledger.shapes.get(key) if key is not None else None
-        if plan is None:
+        if in_channels_last:
+            output = func(*args, **kwargs).contiguous(memory_format=torch.channels_last)
+        elif plan is None:
             output = func(*args, **kwargs)
         elif plan is IN_PLACE:
             output = args[0]
@@ -352,18 +356,6 @@ class _Call:
         label, payload = canonical(label, names, arguments, looks)
         # `zeros_like(x)` does not read x, only its geometry.
         return values.intern(label, payload, () if label in FACTORIES else children)
-
-
-def _must_be_of_one_dtype(label: str, args: Sequence[Any]) -> None:
-    """Raise what a real kernel raises, in its words.
-
-    Raises:
-        RuntimeError: floating operands of different dtypes.
-    """
-    dtypes = [tensor.dtype for tensor in _tensors_in(args) if tensor.is_floating_point()]
-    if len(set(dtypes)) > 1:
-        found = " and ".join(dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        raise RuntimeError(f"{label}: expected operands of one dtype but found {found}")
 
 
 def _is_view_on_meta(output: torch.Tensor, args: Sequence[Any]) -> bool:

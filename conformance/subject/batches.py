@@ -4,31 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.engine.sliced import NotApart
 from conformance.engine.slices import Slicing
 from conformance.subject.passes import Pass
 from conformance.subject.real import with_output
 from conformance.subject.subject import Subject
 
-MANY = 43
-"""Images in the batch of a proof: a prime that is no size of anything else in a model."""
+COUNTS = (2, 12, 43)
+"""Images in the batches of a proof: some halve or quarter a batch where they can; and a prime that is no other size."""
+
+FEW = 12
 
 
-def alone_and_among_many(subject: Subject) -> tuple[Pass, Pass]:
-    """What the model gives for one image, and what it gives for that image in a batch of `MANY`.
+def alone(subject: Subject) -> Pass:
+    """What the model gives for one image."""
+    model, image = subject.headed, subject.other_images(batch=1)
+    return subject.once("alone", lambda: subject.run(lambda: model(image), model))
+
+
+def among(subject: Subject, count: int) -> Pass:
+    """What the model gives for that image in a batch of `count`.
 
     Raises:
         NotApart: what it computes of one image could not be told from the rest of the batch.
     """
-    model = subject.headed
-    image, same_image = subject.other_images(batch=1), subject.other_images(batch=1)
-    images = subject.other_images(batch=MANY)
-    slices: list[Slicing] = []
+    model, same_image = subject.headed, subject.other_images(batch=1)
+    images = subject.other_images(batch=count)
 
-    def among_many() -> Any:
-        slices.append(Slicing(images, same_image))
-        with slices[-1]:
-            return model(images)
+    def attempt(*, guesses_multiples: bool) -> Pass:
+        slices: list[Slicing] = []
 
-    alone = subject.run(lambda: model(image), model)
-    many = subject.run(among_many, model)
-    return alone, with_output(subject, many, slices[-1].part_of(many.output))
+        def among_many() -> Any:
+            slices.append(Slicing(images, same_image, guesses_multiples=guesses_multiples))
+            with slices[-1]:
+                return model(images)
+
+        many = subject.run(among_many, model)
+        return with_output(subject, many, slices[-1].part_of(many.output))
+
+    try:
+        # Much is a multiple of a small number by chance.
+        return attempt(guesses_multiples=count > FEW)
+    except NotApart:
+        return attempt(guesses_multiples=count <= FEW)

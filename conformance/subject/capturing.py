@@ -7,9 +7,12 @@ tensors, proxies) reaches nothing else. What Dynamo keeps for the process is cle
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import linecache
 import logging
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +20,9 @@ from typing import Any
 import torch
 from timm.models import get_notrace_functions, get_notrace_modules
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx import graph_module
+from torch.fx.experimental import proxy_tensor, symbolic_shapes
 
 from conformance.subject.passes import Pass
 from conformance.subject.real import with_output
@@ -70,7 +76,29 @@ def capturing() -> Iterator[None]:
     finally:
         logging.disable(disabled)
         torch.fx.config.do_not_emit_stack_traces = no_traces
-        torch._dynamo.reset()
+        _forget()
+
+
+def _forget() -> None:
+    """Clear what Dynamo, export and torch.fx keep for the process: ten megabytes a model, and its last program."""
+    torch._dynamo.reset()
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # nobody else can tell which there are
+        known = finalizer.peek()
+        if known is not None and _is_of_guards(known[1]):  # on classes and functions, which outlive everything
+            finalizer.detach()
+    proxy_tensor._FAKE_TENSOR_ID_TO_PROXY_MAP_FOR_EXPORT.clear()
+    for function in vars(symbolic_shapes.ShapeEnv).values():
+        if hasattr(function, "cache_clear"):  # keyed by the environment itself, which so outlives everything
+            function.cache_clear()
+    for name in graph_module._loader.eval_cache:
+        linecache.cache.pop(name, None)
+    graph_module._loader.eval_cache.clear()
+
+
+def _is_of_guards(function: Any) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__module__", None)) == "torch._dynamo.guards"
 
 
 def exported(subject: Subject) -> Callable[..., Any]:
@@ -109,9 +137,20 @@ def exported_for_any_batch(subject: Subject) -> Callable[..., Any]:
         model, images = subject.another(), subject.images
         with capturing(), subject.keeping_bytes():
             shapes = ({0: torch.export.Dim("batch")},)
-            return torch.export.export(model, (images,), dynamic_shapes=shapes).module()
+            program = torch.export.export(model, (images,), dynamic_shapes=shapes)
+            module = program.module()
+            _empty_environment(program)
+            return module
 
     return subject.once("exported for any batch", make)
+
+
+def _empty_environment(program: torch.export.ExportedProgram) -> None:
+    """Empty what the program's symbols know of fake tensors, which a cycle through C++ keeps for ever."""
+    fakes = (node.meta.get("val") for node in program.graph.nodes)
+    fake = next((one for one in fakes if isinstance(one, FakeTensor)), None)
+    if fake is not None and fake.fake_mode.shape_env is not None:
+        fake.fake_mode.shape_env.fake_tensor_cache.clear()
 
 
 def other_batch(subject: Subject) -> tuple[Pass, Pass]:

@@ -34,7 +34,11 @@ def by_onnxruntime(subject: RealSubject) -> RealPass:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "model.onnx")
         with capturing():
-            program = torch.onnx.export(model, (images,), dynamo=True, verbose=False)
+            try:
+                program = torch.onnx.export(model, (images,), dynamo=True, verbose=False)
+            except torch.onnx.OnnxExporterError as error:
+                # It is a page on how to report it; what went wrong is its cause.
+                raise error.__cause__ or error from error
             assert program is not None
             # Weights beside it: a file of ONNX holds 2 GB at most.
             program.save(file, external_data=True)

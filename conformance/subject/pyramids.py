@@ -16,6 +16,9 @@ from conformance.subject.real import with_output
 from conformance.subject.refusals import is_of_meta
 from conformance.subject.subject import Subject
 
+GROWTH = 512
+"""Pixels, at least, by which images are larger that tell one reduction from another: of fewer, rounding hides some."""
+
 
 class NotOffered(Exception):
     """timm declares that the model has no such pyramid. Its text is timm's."""
@@ -52,29 +55,42 @@ def final(subject: Subject) -> Pass:
     Raises:
         NotOffered: the model has no such method.
     """
+    taken = subject.once("intermediates", lambda: _run(subject))
+    return with_output(subject, taken, taken.output[0])
+
+
+def _run(subject: Subject, **arguments: Any) -> Pass:
     method, model = _intermediates(subject), subject.headed
-
-    def make() -> Pass:
-        try:
-            taken = subject.run(lambda: method(output_fmt="NCHW"), model)
-        except Exception as error:
-            # Some find out from values how tokens make a map.
-            if subject.measures or not is_of_meta(str(error)):
-                raise
-            taken = subject.run(lambda: method(output_fmt="NLC"), model)
-        return with_output(subject, taken, taken.output[0])
-
-    return subject.once("final", make)
+    try:
+        return subject.run(lambda: method(output_fmt="NCHW", **arguments), model)
+    except Exception as error:
+        # Some find out from values how tokens make a map.
+        if subject.measures or not is_of_meta(str(error)):
+            raise
+        return subject.run(lambda: method(output_fmt="NLC", **arguments), model)
 
 
-def maps(subject: Subject, **arguments: Any) -> list[torch.Tensor]:
+def maps(subject: Subject) -> Pass:
     """The second result of `forward_intermediates`: maps of (batch, channels, height, width).
+
+    They are of (batch, tokens, channels) where only values say how tokens make a map, and there are none.
 
     Raises:
         NotOffered: the model has no such method.
     """
-    method = _intermediates(subject)
-    return list(subject.look(lambda: method(output_fmt="NCHW", **arguments))[1])
+    taken = subject.once("intermediates", lambda: _run(subject))
+    return with_output(subject, taken, list(taken.output[1]))
+
+
+def chosen_maps(subject: Subject, indices: list[int]) -> Pass:
+    """The maps of those indices alone."""
+    taken = _run(subject, indices=indices)
+    return with_output(subject, taken, list(taken.output[1]))
+
+
+def channels(one: torch.Tensor) -> int:
+    """How many channels a map of either kind has."""
+    return one.shape[1] if one.dim() == 4 else one.shape[-1]
 
 
 def features_only(subject: Subject) -> nn.Module:
@@ -93,6 +109,12 @@ def features_only(subject: Subject) -> nn.Module:
             raise
 
     return subject.once("features only", make)
+
+
+def chosen_levels(subject: Subject, place: int) -> list[tuple[int, ...]]:
+    """The shapes of the maps of the model that is built with `out_indices=(place,)`."""
+    model = subject.build(features_only=True, out_indices=(place,))
+    return _shapes(subject, model, subject.images)
 
 
 def levels(subject: Subject) -> list[Level]:
@@ -129,22 +151,27 @@ def shrinks_as_said(subject: Subject, place: int) -> bool:
     if all(side == n * level.reduction for side, n in zip(sides, here, strict=True)):
         return True
     step = math.lcm(*(math.ceil(one.reduction) for one in levels(subject)))
+    growth = step * math.ceil(GROWTH / step)
     try:
-        size = (sides[0] + step, sides[1] + step)
+        size = (sides[0] + growth, sides[1] + growth)
         grown = subject.once("larger maps", lambda: _shapes_of(subject, size))
         more = [larger - n for larger, n in zip(grown[place][-2:], here, strict=True)]
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001  # it takes images of its size alone
         more = [0, 0]
     return all(
-        _is_reduced(side, n, level.reduction, step, places) for side, n, places in zip(sides, here, more, strict=True)
+        _is_reduced(side, n, level.reduction, growth, places) for side, n, places in zip(sides, here, more, strict=True)
     )
 
 
-def _is_reduced(side: int, n: int, reduction: float, step: int, more: int) -> bool:
-    """Whether `side` pixels make `n` places, and `step` pixels on top make `more`; 0 more says nothing."""
-    if side == n * reduction or (more and step == more * reduction):
+def _is_reduced(side: int, n: int, reduction: float, growth: int, more: int) -> bool:
+    """Whether `side` pixels make `n` places, and `growth` pixels on top make `more`; 0 more says nothing."""
+    if more:
+        return growth == more * reduction
+    if side == n * reduction:
         return True
-    if not n or side % n == 0 or (more and step % more == 0):
+    if not n or side % n == 0:
         return False
     return abs(side / n - reduction) < 1
 

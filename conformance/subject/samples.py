@@ -9,10 +9,10 @@ import torch
 
 from conformance.subject.subject import Subject
 
-STEP = 32
-"""Pixels by which sides differ where a model declares nothing finer: the largest stride of timm's models."""
 LARGER = 2
-"""Steps beyond the largest size that is declared."""
+"""Steps beyond the largest size that is declared, where a model names its smallest."""
+TIMES = 2
+"""How many times a declared side is the largest, where it does not."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def sizes(subject: Subject) -> Sizes:
     """What the model's default_cfg says of the images that it takes.
 
     Where it says that other sizes than `input_size` do, those are meant that its strides divide as they divide the
-    declared ones: in steps of the sides' common divisor if it names a `min_input_size`, and otherwise of `STEP`, from
-    half of `input_size` on.
+    declared ones: in steps of the sides' common divisor if it names a `min_input_size`, and multiples of the declared
+    ones if it does not.
     """
     config = subject.default_cfg
     listed = [config[key] for key in ("input_size", "test_input_size", "min_input_size") if config.get(key)]
@@ -69,7 +69,9 @@ def sizes(subject: Subject) -> Sizes:
     sides = []
     for place in (0, 1):
         declared = [size[place] for size in named]
-        step = math.gcd(*declared) if smallest else STEP
-        low = int(smallest[place + 1]) if smallest else declared[0] - step * (declared[0] // 2 // step)
-        sides.append(range(low, max(declared) + LARGER * step + 1, step))
+        if smallest:
+            step = math.gcd(*declared)
+            sides.append(range(int(smallest[place + 1]), max(declared) + LARGER * step + 1, step))
+        else:
+            sides.append(range(declared[0], TIMES * declared[0] + 1, declared[0]))
     return Sizes(named, *sides)

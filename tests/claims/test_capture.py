@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections import Counter
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from conformance.claims import CLAIMS
 from conformance.decide import Examination, decide
-from conformance.record import Evidence, Verdict
+from conformance.record import Cell, Evidence, Tier, Verdict
 from conformance.subject import capturing
-from tests.miniatures.contract import Conv, breaks_compile_matches, breaks_compiles, breaks_export_dynamic_batch
+from tests.miniatures.contract import (
+    WIDTH,
+    Conv,
+    breaks_compile_matches,
+    breaks_compiles,
+    breaks_export_dynamic_batch,
+    breaks_exports,
+)
 from tests.miniatures.registration import examining
 
-CAPTURE = [claim.id for claim in CLAIMS.values() if claim.group == "capture"]
+CAPTURE = [claim.id for claim in CLAIMS.values() if claim.group == "capture" and claim.tier is Tier.FULL]
 
 
 @pytest.mark.parametrize("name", ["hiera_tiny_224", "levit_128s"])
@@ -86,11 +96,48 @@ def test_a_branch_on_a_value_is_refused_by_each_and_nothing_is_printed(capfd):
     assert "forward" not in out + err
 
 
+class Constants(Conv):
+    """Computes with a list, and with something that is computed from a buffer that is not saved alone."""
+
+    order: ClassVar = list(range(WIDTH))
+    captured: ClassVar = order
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.register_buffer("spread", torch.linspace(1, 2, WIDTH), persistent=False)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        by = self.spread.sqrt() + 1
+        x = super().forward_features(x)
+        is_captured = torch.compiler.is_exporting() or not isinstance(x, torch.Tensor)
+        return x[:, self.captured if is_captured else self.order] * by[:, None, None]
+
+
+class Reordered(Constants):
+    captured: ClassVar = [1, 0, *range(2, WIDTH)]
+
+
+def test_constants_keep_their_bytes_in_what_is_captured():
+    with examining(Constants) as examination:
+        cells = [examination.cell(claim) for claim in ("export_matches", "export_dynamic_batch", "fx_matches")]
+    assert cells == [Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED)] * 3
+
+
+@pytest.mark.parametrize("claim", ["export_matches", "export_dynamic_batch", "fx_matches"])
+def test_other_constants_are_another_program(claim):
+    with examining(Reordered) as examination:
+        cell = examination.cell(claim)
+    assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED), cell.reason
+
+
 def test_nothing_is_left_behind():
-    disabled = logging.root.manager.disable
+    disabled, no_traces = logging.root.manager.disable, torch.fx.config.do_not_emit_stack_traces
+    collects = torch._dynamo.config.run_gc_after_compile
     with examining(breaks_compiles) as examination:
         examination.cell("compiles")
     assert logging.root.manager.disable == disabled
+    assert torch.fx.config.do_not_emit_stack_traces == no_traces
+    assert torch._dynamo.config.run_gc_after_compile == collects
     assert torch.is_grad_enabled()
     from torch._dynamo.eval_frame import cached_backends
 
@@ -105,6 +152,30 @@ def test_a_model_that_was_captured_before_changes_nothing(first, second):
     decide(first, CAPTURE)
     assert decide(second, CAPTURE).cells == alone
     assert decide(second, reversed(CAPTURE)).cells == alone
+
+
+@pytest.mark.parametrize("claim", [*CAPTURE, "onnx_exports"])
+def test_no_captured_program_outlives_its_subject(claim):
+    def alive() -> Counter[type]:
+        with examining(Conv) as examination:
+            assert examination.cell(claim).verdict is Verdict.HOLDS
+        del examination
+        gc.collect()
+        kinds = (torch.fx.GraphModule, torch.export.ExportedProgram, Conv)
+        # `type` and not `isinstance`, which asks an object for its class: some answer with more than that.
+        return Counter(type(thing) for thing in gc.get_objects() if issubclass(type(thing), kinds))
+
+    first = alive()
+    assert alive().total() == first.total()
+    assert Conv not in first
+
+
+def test_what_onnx_cannot_hold_is_refused_with_the_place_in_the_source():
+    with examining(breaks_exports) as examination:
+        cell = examination.cell("onnx_exports")
+    assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.OBSERVED)
+    assert "not for export" in cell.reason
+    assert len(cell.reason) < 600
 
 
 def test_memory_that_runs_out_is_not_the_compilers_refusal(monkeypatch):

@@ -26,6 +26,7 @@ HOW = {"onnx_exports": Evidence.MEASURED} | dict.fromkeys(
         "head_composes",
         "head_is_pure",
         "intermediates_final",
+        "intermediates_match_info",
         "reset_to_pooled",
         "script_matches",
         "script_pre_logits",
@@ -42,8 +43,8 @@ CONSEQUENCES = {
     # Nothing can be compared that is computed from a random number.
     "deterministic_in_eval": {"head_composes", "script_matches", "script_round_trips", "reset_keeps_placement"},
     "export_matches": {"export_dynamic_batch"},
-    # A branch on a size is one that torch.fx cannot trace.
-    "export_dynamic_batch": {"fx_traces", "fx_matches"},
+    # A branch on the number of images is one that torch.fx cannot trace.
+    "export_dynamic_batch": {"batch_independent", "fx_traces", "fx_matches"},
 }
 """Claims that a breaker cannot help taking along, by the claim that it breaks."""
 

@@ -326,9 +326,14 @@ class PyramidOfTwo(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def with_features_only(make: Callable[..., nn.Module], features_only: bool = False, **arguments: Any) -> nn.Module:
+def with_features_only(
+    make: Callable[..., nn.Module],
+    features_only: bool = False,
+    out_indices: tuple[int, ...] = (0, 1),
+    **arguments: Any,
+) -> nn.Module:
     model = make(**arguments)
-    return FeatureListNet(model, (0, 1)) if features_only else model
+    return FeatureListNet(model, out_indices) if features_only else model
 
 
 def Pyramid(**arguments: Any) -> nn.Module:

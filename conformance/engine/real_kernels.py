@@ -1,0 +1,95 @@
+"""This module says what kernels of real devices do where those of the meta device differ: dtypes and memory formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+CONVOLUTION = "aten.convolution"
+HALF = (torch.bfloat16, torch.float16)
+
+
+def refuse_dtypes(packet: str, label: str, args: Sequence[Any]) -> None:
+    """Raise where a real kernel raises because of its operands' dtypes, and the meta kernel does not.
+
+    Raises:
+        RuntimeError: as the real kernel, in words of ours.
+    """
+    rule = _RULES.get(packet)
+    if rule is not None:
+        rule(label, [tensor.dtype for tensor in _tensors_in(args)])
+
+
+def keeps_channels_last(packet: str, args: Sequence[Any]) -> bool:
+    """Whether a real kernel gives its result in channels_last, as its input is, where the meta kernel does not.
+
+    (aten/src/ATen/native/ConvUtils.h: `mkldnn_conv_use_channels_last`, `cudnn_conv_suggest_memory_format`.)
+    """
+    return packet == CONVOLUTION and args[0].dim() == 4 and not args[0].is_contiguous() and _is_channels_last(args[0])
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _of_one(label: str, dtypes: list[torch.dtype]) -> None:
+    """Floating operands of one dtype."""
+    found = list(dict.fromkeys(dtype for dtype in dtypes if dtype.is_floating_point))
+    if len(found) > 1:
+        raise RuntimeError(f"{label}: expected operands of one dtype but found {_listed(found)}")
+
+
+def _normalising(label: str, dtypes: list[torch.dtype]) -> None:
+    """Parameters of the input's dtype, or of float32 where that is of half precision.
+
+    (aten/src/ATen/native/cpu/mixed_data_type.h.)
+    """
+    given, *parameters = dtypes
+    others = [dtype for dtype in parameters if dtype != given]
+    if others and (given not in HALF or any(dtype != torch.float32 for dtype in parameters)):
+        raise RuntimeError(f"{label}: an input of {_listed([given])} does not go with parameters of {_listed(others)}")
+
+
+def _of_full_precision(label: str, dtypes: list[torch.dtype]) -> None:
+    """No bfloat16 on any device, and no float16 on the CPU."""
+    if dtypes[0] in (*HALF, torch.complex32):
+        raise RuntimeError(f"{label}: there is no kernel for {_listed(dtypes[:1])}")
+
+
+def _listed(dtypes: Sequence[torch.dtype]) -> str:
+    return " and ".join(str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(dtypes))
+
+
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors_in(part)
+
+
+_RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {
+    f"aten.{name}": rule
+    for rule, names in (
+        (
+            _of_one,
+            """
+            addbmm addmm addmv baddbmm bmm convolution dot mm mv _cdist_forward _weight_norm_interface linalg_cross
+            grid_sampler_2d grid_sampler_3d index_add index_add_ index_copy index_copy_ index_put index_put_
+            _index_put_impl_ _unsafe_index_put put put_
+            """,
+        ),
+        (
+            _normalising,
+            """
+            native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit
+            _native_batch_norm_legit_no_training
+            """,
+        ),
+        (_of_full_precision, "_fft_c2c _fft_c2r _fft_r2c"),
+    )
+    for name in names.split()
+}
+"""By operation, what real kernels ask of the dtypes of its operands."""

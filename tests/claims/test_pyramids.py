@@ -1,0 +1,63 @@
+"""Pyramids are what their feature_info says, at whatever size that can be told."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from conformance.decide import decide
+from conformance.record import Cell, Evidence, Verdict
+from tests.miniatures.contract import HIDDEN, WIDTH, PyramidOfTwo, config, with_features_only
+from tests.miniatures.registration import examining
+
+OBSERVED = Cell(verdict=Verdict.HOLDS, evidence=Evidence.OBSERVED)
+
+
+class OfOneSize(PyramidOfTwo):
+    """Refuses images of another size than it is built for, which its strides of 4 and 24 do not divide."""
+
+    def __init__(self, img_size: int | tuple[int, int] = 32, said: int = 24, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.img_size = img_size if isinstance(img_size, int) else img_size[0]
+        self.down = nn.Conv2d(WIDTH, HIDDEN, 6, 6, padding=5)
+        self.feature_info[1]["reduction"] = said
+        self.default_cfg = config("fc") | {"fixed_input_size": True}
+        self.norm.register_forward_pre_hook(self.must_fit)
+
+    def must_fit(self, _module: nn.Module, given: tuple[torch.Tensor]) -> None:
+        if given[0].shape[-1] * 4 != self.img_size:
+            raise ValueError("another size")
+
+
+class Adapts(OfOneSize):
+    """Takes no `img_size`."""
+
+    def __init__(self, said: int = 24, **arguments: Any) -> None:
+        super().__init__(32, said, **arguments)
+
+
+def verdict_of(make: Callable[..., nn.Module], claim: str = "features_only_matches_info", **arguments: Any) -> Cell:
+    pyramid = functools.partial(with_features_only, functools.partial(make, **arguments))
+    with examining(pyramid, "pyramid") as examination:
+        return examination.cell(claim)
+
+
+def test_a_model_of_one_size_is_built_for_another_where_its_strides_do_not_divide_that():
+    assert verdict_of(OfOneSize) == OBSERVED
+
+
+@pytest.mark.parametrize("said", [4, 8, 12, 16, 23, 25, 32, 48])
+def test_a_wrong_reduction_is_caught_where_strides_do_not_divide_the_declared_size(said):
+    cell = verdict_of(OfOneSize, said=said)
+    assert cell.verdict is Verdict.VIOLATED
+    assert f"feature_info says a reduction of {said}" in cell.reason
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "test_vit"])
+def test_models_of_timm_that_refuse_other_sizes_are_right(name):
+    assert decide(name, ["features_only_matches_info"]).cells["features_only_matches_info"] == OBSERVED
