@@ -84,14 +84,15 @@ def intermediates_match_info(subject: Subject) -> Cell:
         sizes = [round(x.shape[2] / reduction) for reduction in info.reduction()]
         if missing or [one[1] for one in shapes] != info.channels() or [one[2] for one in shapes] != sizes:
             sys.exit(f"missing modules: {missing}; sizes should be {sizes}")
-        compare(build(features_only=True, out_indices=(-1,))(x), features(x)[-1:])
+        last = len(info) - 1
+        compare(build(features_only=True, out_indices=(-1,))(x), build(features_only=True, out_indices=(last,))(x))
     """,
 )
 def features_only_matches_info(subject: Subject) -> Cell:
     """Built with `features_only=True` the model gives maps of the channels, reductions and modules that it says.
 
-    With `out_indices=(-1,)` it gives the last of them (timm/models/_features.py: an int counts from the end), and an
-    index beyond them is refused.
+    With `out_indices=(-1,)` it gives the last that there is (timm/models/_features.py: an int counts from the end), and
+    an index beyond that is refused.
     """
     try:
         levels = pyramids.levels(subject)
@@ -110,13 +111,14 @@ def features_only_matches_info(subject: Subject) -> Cell:
             )
         if level.module not in dict(subject.headed.named_modules()):
             return violated(f"feature_info says that level {place} comes from {level.module!r}, which is no module")
-    return _takes_indices(subject, levels[-1])
+    return _takes_indices(subject)
 
 
-def _takes_indices(subject: Subject, last: pyramids.Level) -> Cell:
-    if (given := pyramids.chosen_levels(subject, -1)) != [last.shape]:
-        return violated(f"out_indices=(-1,) gives maps of shapes {given}, the last level is {last.shape}")
+def _takes_indices(subject: Subject) -> Cell:
     beyond = len(pyramids.info(pyramids.features_only(subject)))
+    given, last = (pyramids.chosen_levels(subject, place) for place in (-1, beyond - 1))
+    if given != last:
+        return violated(f"out_indices=(-1,) gives maps of shapes {given}, out_indices=({beyond - 1},) of shapes {last}")
     try:
         given = pyramids.chosen_levels(subject, beyond)
     except Exception:  # noqa: BLE001  # it is refused, however

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,14 @@ from conformance.engine.operations import operation
 
 class NotApart(Exception):
     """An operation may not treat the images of a batch apart. The text says which and why."""
+
+
+class Guess(enum.Enum):
+    """Which dimension of constants is taken for that of the batch, where there is one."""
+
+    EQUAL = "as long as the batch"
+    EITHER = "as long as the batch, or else a multiple of it"
+    LONGER = "a multiple of it, or else as long as the batch"
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,9 @@ class Call:
         kwargs: Mapping[str, Any],
         sliced: Callable[[torch.Tensor], Sliced | None],
         count: int,
-        *,
-        guesses_multiples: bool,
+        guess: Guess,
     ) -> None:
-        self.func, self.count, self.guesses_multiples = func, count, guesses_multiples
+        self.func, self.count, self.guess = func, count, guess
         known = operation(func)
         self.packet = known.packet
         self.names = [name for name, _ in known.arguments]

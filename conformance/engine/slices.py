@@ -20,23 +20,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.operands import look
 from conformance.engine.operations import LYING_WRITERS, operation
-from conformance.engine.sliced import Call, NotApart, Sliced, tensors_in
+from conformance.engine.sliced import Call, Guess, NotApart, Sliced, tensors_in
 from conformance.engine.slicing_rules import RULES, SPREADING, elementwise
 
 
 class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base is untyped
     """The dispatch mode that does every operation to the batch and to the slice of one image of it.
 
-    With `guesses_multiples`, dimensions of constants that are a multiple of the number of images are taken for those of
-    the batch, as those that equal it are.
-
     Raises:
         NotApart: from within the model's code, at the first operation that no rule lets pass. `problem` keeps it.
     """
 
-    def __init__(self, images: torch.Tensor, image: torch.Tensor, *, guesses_multiples: bool = True) -> None:
+    def __init__(self, images: torch.Tensor, image: torch.Tensor, guess: Guess = Guess.EITHER) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base is untyped
-        self._guesses_multiples = guesses_multiples
+        self._guess = guess
         self.count = images.shape[0] // image.shape[0]
         self.problem: str | None = None
         self._known: dict[int, Sliced] = {}
@@ -76,7 +73,7 @@ class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ba
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if not isinstance(func, OpOverload):
             raise NotApart(f"the higher-order operation {func}")
-        call = Call(func, args, kwargs, self._sliced, self.count, guesses_multiples=self._guesses_multiples)
+        call = Call(func, args, kwargs, self._sliced, self.count, self._guess)
         self._must_see_writes(call)
         if not call.sliced:
             rule = SPREADING.get(call.packet)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from conformance.engine.operations import FUSED_ATTENTION
-from conformance.engine.sliced import Call
+from conformance.engine.sliced import Call, Guess
 
 Rule = Callable[[Call], Mapping[str, Any] | None]
 """Says that an operation treats slices apart, by giving the arguments that are others for a slice than for the batch.
@@ -222,13 +222,12 @@ def spread(name: str) -> Rule:
 
     def rule(call: Call) -> Mapping[str, Any] | None:
         sizes = list(call[name])
-        multiples = [size for size in sizes if size > 0 and size % call.count == 0]
-        if call.count in sizes:
-            dim = sizes.index(call.count)
-        elif multiples and call.guesses_multiples:
-            dim = sizes.index(multiples[0])
-        else:
+        equal = [dim for dim, size in enumerate(sizes) if size == call.count]
+        longer = [dim for dim, size in enumerate(sizes) if size > call.count and size % call.count == 0]
+        guessed = {Guess.EQUAL: equal, Guess.EITHER: equal + longer, Guess.LONGER: longer + equal}[call.guess]
+        if not guessed:
             return None
+        dim = guessed[0]
         source = call.arguments.get("self")
         if isinstance(source, torch.Tensor) and name == "size" and call.packet == "aten.expand":
             there = dim - len(sizes) + source.dim()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from conformance.engine.sliced import NotApart
+from conformance.engine.sliced import Guess, NotApart
 from conformance.engine.slices import Slicing
 from conformance.subject.passes import Pass
 from conformance.subject.real import with_output
@@ -31,19 +32,23 @@ def among(subject: Subject, count: int) -> Pass:
     model, same_image = subject.headed, subject.other_images(batch=1)
     images = subject.other_images(batch=count)
 
-    def attempt(*, guesses_multiples: bool) -> Pass:
+    def attempt(guess: Guess) -> Pass:
         slices: list[Slicing] = []
 
         def among_many() -> Any:
-            slices.append(Slicing(images, same_image, guesses_multiples=guesses_multiples))
+            slices.append(Slicing(images, same_image, guess))
             with slices[-1]:
                 return model(images)
 
         many = subject.run(among_many, model)
         return with_output(subject, many, slices[-1].part_of(many.output))
 
+    # Much is as long as a small batch by chance, or a multiple of it.
+    first, *others = (Guess.EITHER,) if count > FEW else tuple(Guess)
     try:
-        # Much is a multiple of a small number by chance.
-        return attempt(guesses_multiples=count > FEW)
+        return attempt(first)
     except NotApart:
-        return attempt(guesses_multiples=count <= FEW)
+        for guess in others:
+            with contextlib.suppress(NotApart):
+                return attempt(guess)
+        raise

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -61,3 +62,62 @@ def test_a_wrong_reduction_is_caught_where_strides_do_not_divide_the_declared_si
 @pytest.mark.parametrize("name", ["levit_128s", "test_vit"])
 def test_models_of_timm_that_refuse_other_sizes_are_right(name):
     assert decide(name, ["features_only_matches_info"]).cells["features_only_matches_info"] == OBSERVED
+
+
+class MapsOfOneWidth(PyramidOfTwo):
+    """Two maps of one shape, so that only what they hold tells them apart."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.down = nn.Conv2d(WIDTH, WIDTH, 1)
+        self.fc = nn.Linear(WIDTH, 10)
+        self.num_features = self.head_hidden_size = WIDTH
+        self.feature_info[1] |= {"num_chs": WIDTH, "reduction": 4}
+
+
+class AnotherForTheLast(MapsOfOneWidth):
+    @torch.jit.ignore
+    def forward_intermediates(
+        self, x: torch.Tensor, indices: list[int] | None = None, output_fmt: str = "NCHW"
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        return super().forward_intermediates(x, [0] if indices == [-1] else indices, output_fmt)
+
+
+def test_the_last_map_is_told_by_what_it_holds():
+    assert verdict_of(MapsOfOneWidth, "intermediates_match_info").evidence is Evidence.PROVED
+    cell = verdict_of(AnotherForTheLast, "intermediates_match_info")
+    assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED)
+
+
+def refusing_indices(out_indices: tuple[int, ...] | None = None, **arguments: Any) -> nn.Module:
+    if out_indices is not None and -1 in out_indices:
+        raise ValueError("an index from the end")
+    return with_features_only(PyramidOfTwo, **arguments)
+
+
+def taking_any_index(out_indices: tuple[int, ...] = (0, 1), **arguments: Any) -> nn.Module:
+    return with_features_only(PyramidOfTwo, out_indices=tuple(min(place, 1) for place in out_indices), **arguments)
+
+
+@pytest.mark.parametrize(("make", "reason"), [(refusing_indices, "from the end"), (taking_any_index, "not refused")])
+def test_indices_are_taken_from_the_end_and_refused_beyond_it(make, reason):
+    with examining(make) as examination:
+        cell = examination.cell("features_only_matches_info")
+    assert cell.verdict is Verdict.VIOLATED
+    assert reason in cell.reason
+
+
+@pytest.mark.parametrize("said", [8, 16, 24, 30, 31])
+def test_a_wrong_reduction_of_padded_convolutions_is_caught(said):
+    """Rounded up at each of five halvings, a few pixels more make as many places as a wrong reduction would."""
+
+    def resnet(features_only: bool = False, **arguments: Any) -> nn.Module:
+        model = timm.create_model("test_resnet", features_only=features_only, **arguments)
+        info = model.feature_info.info if features_only else model.feature_info
+        info[-1]["reduction"] = said if said >= info[-2]["reduction"] else info[-2]["reduction"]
+        return model
+
+    with examining(resnet) as examination:
+        cell = examination.cell("features_only_matches_info")
+    assert cell.verdict is Verdict.VIOLATED
+    assert "feature_info says a reduction of" in cell.reason

@@ -53,6 +53,14 @@ APART: dict[str, tuple[View, View]] = {
     ),
     "a write to a part": (lambda x: first_row_zeroed(x), lambda x: x.clone()),
     "a write to another part": (lambda x: first_row_zeroed(x), lambda x: first_row_zeroed(x.flip(0)).flip(0)),
+    "counted in other elements": (
+        lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(-1, 2))[4:8].clone()).exp(),
+        lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(-1)[4:16].clone().view(6, 2))[:4].clone()).exp(),
+    ),
+    "cut in other elements": (
+        lambda x: x.view(-1).view(torch.int16)[4:12].clone().view(torch.int32) + 1,
+        lambda x: x.view(-1)[4:8].clone().view(torch.int32) + 1,
+    ),
     "padded with more": (lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 1))),
 }
 

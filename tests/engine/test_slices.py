@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from conformance.engine.sliced import NotApart
+from conformance.engine.sliced import Guess, NotApart
 from conformance.engine.slices import Slicing
 
 COUNT = 5
@@ -35,8 +35,8 @@ def are_true(slicing: Slicing) -> None:
         torch.testing.assert_close(pair.part, held, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-def images(*size: int) -> torch.Tensor:
-    return torch.randn(COUNT, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def images(*size: int, count: int = COUNT) -> torch.Tensor:
+    return torch.randn(count, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def weights(*size: int) -> torch.Tensor:
@@ -99,6 +99,9 @@ APART: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "stacked": lambda x: torch.stack([x, -x], 1).flatten(1, 2),
     "the larger": lambda x: torch.max(x, -x) + torch.min(x, 2)[0].unsqueeze(2),
     "channels last": lambda x: F.adaptive_avg_pool2d(x.contiguous(memory_format=torch.channels_last), 1).flatten(1),
+    "rows by index": lambda x: (
+        torch.stack([x, -x], 1).flatten(0, 1).gather(1, torch.stack([x, x], 1).flatten(0, 1).argsort(1))
+    ),
     "an assertion": lambda x: x * (torch._assert_async(torch.isfinite(x).all()) is None),
 }
 
@@ -118,6 +121,7 @@ TOGETHER: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "training statistics": lambda x: F.batch_norm(x, None, None, training=True),
     "order of images": lambda x: x.sort(0)[0],
     "a running sum": lambda x: x.cumsum(0),
+    "rows of other images": lambda x: torch.stack([x, -x], 1).flatten(0, 1).gather(1, x.argsort(1)),
     "joined images": lambda x: torch.cat([x[1:], x[:1]]),
     "hidden in data": lambda x: x.data.mean(0) + x,
     "written through data": lambda x: x.mul_(1) + x.data.mul_(2).mean(0),
@@ -198,15 +202,32 @@ STEPS: dict[str, st.SearchStrategy] = {
     "softmax": st.builds(lambda dim: lambda x: x.softmax(dim), DIMS),
     "squeeze": st.just(lambda x: x.squeeze()),
     "write": st.builds(lambda dim: lambda x: x.clone().index_fill_(dim, torch.tensor([0]), 1.0), DIMS),
+    "spread": st.builds(
+        lambda n, size, dim: lambda x: x + weights(size).unsqueeze(dim).expand(*(n, size) if dim == 0 else (size, n)),
+        st.sampled_from([1, 2, 3, 4, 5]),
+        st.sampled_from([1, 2, 3, 4]),
+        st.integers(0, 1),
+    ),
+    "tile": st.builds(lambda n, m: lambda x: x * weights(1, 2).repeat(n, m), st.integers(1, 5), st.integers(1, 3)),
     "zeros": st.just(lambda x: torch.zeros(x.shape, dtype=x.dtype).add_(x)),
 }
 
 
-@settings(max_examples=300, deadline=None)
-@given(size=st.sampled_from([(3, 2, 4), (4, 1, 3), (3, 3), (1, 4, 1)]), program=st.data())
-def test_every_pair_of_any_program_is_true(size, program):
-    x = images(*size)
-    slicing = Slicing(x, x[WHICH : WHICH + 1].clone())
+def test_what_has_no_slice_is_refused_and_is_not_the_models_fault():
+    with pytest.raises(NotApart, match="view"):
+        followed(images(4), lambda x: x.view(torch.int64) & -65536)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    size=st.sampled_from([(3, 2, 4), (4, 1, 3), (3, 3), (1, 4, 1)]),
+    count=st.sampled_from([2, 3, 4, COUNT]),
+    guess=st.sampled_from(Guess),
+    program=st.data(),
+)
+def test_every_pair_of_any_program_is_true(size, count, guess, program):
+    x = images(*size, count=count)
+    slicing = Slicing(x, x[WHICH : WHICH + 1].clone(), guess)
     with torch.no_grad(), slicing:
         for name in program.draw(st.lists(st.sampled_from(sorted(STEPS)), max_size=7)):
             try:
