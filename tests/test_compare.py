@@ -47,7 +47,7 @@ def test_equal_runs_compare_equal_whatever_they_cost_and_whenever_they_ran(compa
     later = msgspec.structs.replace(changed(run, cost={"builds": 9.0}), header=header)
     assert compare.main(*written(later, run)) == 0
     said = capsys.readouterr().out
-    assert "5 subjects; every cell and fingerprint is as" in said
+    assert "5 subjects, 25 claims; every cell and fingerprint is as" in said
     assert "python: 3.11.7 published, 3.11.9 here" in said
 
 
@@ -94,6 +94,39 @@ def test_a_model_that_only_one_run_has_is_a_difference(compare, written, capsys)
     run = run_of(5)
     assert compare.main(*written(run, finished(run.records[1:], run.header.claims))) == 1
     assert f"{run.records[0].model}: only in the fresh run" in capsys.readouterr().out
+
+
+def test_a_model_that_only_the_published_run_has_is_a_difference(compare, written, capsys):
+    run = run_of(5)
+    assert compare.main(*written(finished(run.records[1:], run.header.claims), run)) == 1
+    assert f"{run.records[0].model}: only in the published run" in capsys.readouterr().out
+
+
+def fewer_claims(run, count):
+    """The run as one of its first claims alone."""
+    kept = {claim.id for claim in run.header.claims[:count]}
+    records = [
+        msgspec.structs.replace(record, cells={name: cell for name, cell in record.cells.items() if name in kept})
+        for record in run.records
+    ]
+    return finished(records, run.header.claims[:count])
+
+
+def test_a_run_of_fewer_claims_is_compared_in_these(compare, written, capsys):
+    run = run_of(5)
+    assert compare.main(*written(fewer_claims(run, 3), run)) == 0
+    assert compare.main(*written(run, fewer_claims(run, 3))) == 1
+    assert "fresh      {" in capsys.readouterr().out
+
+
+def test_a_part_is_compared_with_its_models_if_it_is_called_one(compare, written, capsys, monkeypatch):
+    run = run_of(5)
+    words = written(finished(run.records[1:3], run.header.claims), run)
+    monkeypatch.setattr(timm, "list_models", lambda: [record.model for record in run.records])
+    assert compare.main(*words) == 1
+    assert compare.main(*words, "--part") == 0
+    words = written(finished([msgspec.structs.replace(run.records[1], params=1)], run.header.claims), run)
+    assert compare.main(*words, "--part") == 1
 
 
 def test_a_run_that_lacks_models_of_timm_is_refused(compare, written, capsys, monkeypatch):
