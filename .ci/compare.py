@@ -1,7 +1,8 @@
 """This script compares a fresh run with the published one: `compare.py FRESH DIRECTORY [--part]`.
 
-The fresh run must speak of every model of the installed timm (with `--part`, of some), and say of each of its cells,
-of each fingerprint and each fact what `DIRECTORY/timm-VERSION.jsonl` (or `.jsonl.gz`) says, which may say more.
+The fresh run must speak of every model of the installed timm, and say of each of its cells, of each fingerprint and
+each fact what `DIRECTORY/timm-VERSION.jsonl` (or `.jsonl.gz`) says, which may say more. With `--part` it may speak of
+some models, and claims that are not published are told and not compared.
 `started` and `cost` vary; the Python that ran and the version of this suite are told and not compared. Exits 1 with the
 first differences.
 """
@@ -30,12 +31,19 @@ def published(directory: Path, version: str) -> Path | None:
     return next((directory / name for name in names if (directory / name).exists()), None)
 
 
+def unpublished(old: Run, new: Run) -> list[str]:
+    """The claims that only the new run speaks of."""
+    known = {claim.id for claim in old.header.claims}
+    return [claim.id for claim in new.header.claims if claim.id not in known]
+
+
 def differences(old: Run, new: Run, *, is_part: bool = False) -> Iterator[str]:
     """One line for each thing that two runs say differently, the header's first, then model by model.
 
-    Of the old run only the claims that the new one speaks of are looked at, and of a part only its models.
+    Of the old run only the claims that the new one speaks of are looked at; of a part only its models, and only the
+    claims that both speak of.
     """
-    claims = {claim.id for claim in new.header.claims}
+    claims = {claim.id for claim in new.header.claims} - (set(unpublished(old, new)) if is_part else set())
     yield from _between("header", _facts(old.header, claims), _facts(new.header, claims))
     before = {record.model: record for record in old.records}
     left_out = [] if is_part else sorted(before.keys() - {record.model for record in new.records})
@@ -78,6 +86,8 @@ def main(fresh: str, directory: str, *options: str) -> int:
         if getattr(old.header, name) != getattr(run.header, name):
             print(f"{name}: {getattr(old.header, name)} published, {getattr(run.header, name)} here")
     found = list(differences(old, run, is_part="--part" in options))
+    if missing := unpublished(old, run):
+        print(f"not published, and so not compared with --part: {', '.join(missing)}")
     for difference in found[:SHOWN]:
         print(difference)
     if found:

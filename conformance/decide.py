@@ -102,10 +102,13 @@ class Examination:
     def _unless_on_meta_alone(self, claim: Claim, cell: Cell, seeds: Sequence[int]) -> Cell:
         """The cell of an exception on the meta device, unless real tensors raise none.
 
-        A model may refuse devices that it does not know, in words of its own.
+        A model may refuse devices that it does not know, in words of its own. Of one that is too large for real tensors
+        a compiler's refusal is believed: it is seldom one of the device.
         """
         real = self._measured(claim, undecided_on_meta(str(cell.reason)), seeds)
-        return cell if real.verdict is Verdict.VIOLATED and real.evidence is Evidence.OBSERVED else real
+        is_confirmed = real.verdict is Verdict.VIOLATED and real.evidence is Evidence.OBSERVED
+        is_too_large = real.cause == MEMORY and claim.group == "capture"
+        return cell if is_confirmed or is_too_large else real
 
     def _remedy(self, claim: Claim) -> Remedy | None:
         """The first way to what the claim promises that is proved or measured to lead there."""

@@ -125,6 +125,10 @@ def test_a_part_is_compared_with_its_models_if_it_is_called_one(compare, written
     monkeypatch.setattr(timm, "list_models", lambda: [record.model for record in run.records])
     assert compare.main(*words) == 1
     assert compare.main(*words, "--part") == 0
+    words = written(finished(run.records[1:3], run.header.claims), fewer_claims(run, 3))
+    capsys.readouterr()
+    assert compare.main(*words, "--part") == 0
+    assert f"not published, and so not compared with --part: {run.header.claims[3].id}" in capsys.readouterr().out
     words = written(finished([msgspec.structs.replace(run.records[1], params=1)], run.header.claims), run)
     assert compare.main(*words, "--part") == 1
 

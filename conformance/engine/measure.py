@@ -160,6 +160,8 @@ class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
 
     def _disturb(self, tensor: torch.Tensor) -> None:
         error = torch.empty(tensor.shape, dtype=tensor.dtype).uniform_(-1, 1, generator=self._generator)
+        # Whole numbers are counted and not rounded: positions, which may become indices.
+        error.masked_fill_(tensor == tensor.round(), 0)
         tensor.mul_(error.mul_(torch.finfo(tensor.dtype).eps).add_(1))
 
 

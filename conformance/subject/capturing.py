@@ -82,7 +82,7 @@ def capturing() -> Iterator[None]:
 def _forget() -> None:
     """Clear what Dynamo, export and torch.fx keep for the process: ten megabytes a model, and its last program."""
     torch._dynamo.reset()
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # nobody else can tell which there are
+    for finalizer in list(getattr(weakref.finalize, "_registry", ())):  # nobody else can tell which there are
         known = finalizer.peek()
         if known is not None and _is_of_guards(known[1]):  # on classes and functions, which outlive everything
             finalizer.detach()

@@ -193,3 +193,14 @@ def test_a_capture_starts_from_a_model_of_its_own():
     cache = examination.subject.headed.stages[0].blocks[0].attn.attention_bias_cache
     assert all(type(kept) is torch.Tensor for kept in cache.values())
     examination.close()
+
+
+def test_a_refusal_of_a_model_that_is_too_large_for_real_tensors_is_believed(monkeypatch):
+    def measured(*_: object, **__: object) -> Cell:
+        raise MemoryError
+
+    monkeypatch.setattr("conformance.decide.measured", measured)
+    with examining(breaks_compiles) as examination:
+        cell = examination.cell("compiles")
+    assert cell.verdict is Verdict.VIOLATED
+    assert "graph break" in cell.reason

@@ -94,6 +94,17 @@ def test_what_does_not_round_is_left_alone(exact):
     assert torch.equal(disturbed, exact(x))
 
 
+def test_positions_stay_whole_and_what_they_are_multiplied_with_does_not():
+    def positions(scale):
+        places = torch.arange(14, dtype=torch.float64) * scale
+        return places[:, None] - places[None, :] + 13 * scale
+
+    with measure.Rounding(0):
+        indices, others = positions(1.0).long(), positions(0.1)
+    assert torch.equal(indices, positions(1.0).long())
+    assert not torch.equal(others, positions(0.1))
+
+
 # Weights
 
 
