@@ -62,6 +62,8 @@ def intermediates_match_info(subject: Subject) -> Cell:
         return violated(f"forward_intermediates gives maps of {given} channels, feature_info says {said}")
     try:
         pyramids.chosen_maps(subject, [len(said)])
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001  # timm asserts that it is in range
         last = with_output(subject, maps, maps.output[-1:])
         return same(subject, pyramids.chosen_maps(subject, [-1]), last, "index -1", "the last map")
@@ -121,6 +123,8 @@ def _takes_indices(subject: Subject) -> Cell:
         return violated(f"out_indices=(-1,) gives maps of shapes {given}, out_indices=({beyond - 1},) of shapes {last}")
     try:
         given = pyramids.chosen_levels(subject, beyond)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001  # it is refused, however
         return holds(Evidence.OBSERVED)
     return violated(f"out_indices=({beyond},) is not refused where feature_info has {beyond} entries: it gives {given}")
