@@ -54,8 +54,9 @@ def _normalising(label: str, dtypes: list[torch.dtype]) -> None:
 
 def _of_full_precision(label: str, dtypes: list[torch.dtype]) -> None:
     """No bfloat16 on any device, and no float16 on the CPU."""
-    if dtypes[0] in (*HALF, torch.complex32):
-        raise RuntimeError(f"{label}: there is no kernel for {_listed(dtypes[:1])}")
+    found = [dtype for dtype in dtypes if dtype in (*HALF, torch.complex32)]
+    if found:
+        raise RuntimeError(f"{label}: there is no kernel for {_listed(found)}")
 
 
 def _listed(dtypes: Sequence[torch.dtype]) -> str:
@@ -76,7 +77,7 @@ _RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {
         (
             _of_one,
             """
-            addbmm addmm addmv baddbmm bmm convolution dot mm mv _cdist_forward _weight_norm_interface linalg_cross
+            addbmm addmm addmv baddbmm bmm convolution dot mm mv _weight_norm_interface linalg_cross
             grid_sampler_2d grid_sampler_3d index_add index_add_ index_copy index_copy_ index_put index_put_
             _index_put_impl_ _unsafe_index_put put put_
             """,
@@ -88,7 +89,7 @@ _RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {
             _native_batch_norm_legit_no_training
             """,
         ),
-        (_of_full_precision, "_fft_c2c _fft_c2r _fft_r2c"),
+        (_of_full_precision, "_cdist_forward _fft_c2c _fft_c2r _fft_r2c"),
     )
     for name in names.split()
 }
