@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import timm
 
-from conformance.record import Header, Record, Run
+from conformance.record import Header, Record, Run, Tier
 from conformance.record_file import read_run
 
 SHOWN = 10
@@ -46,8 +46,11 @@ def differences(old: Run, new: Run, *, is_part: bool = False) -> Iterator[str]:
     claims = {claim.id for claim in new.header.claims} - (set(unpublished(old, new)) if is_part else set())
     yield from _between("header", _facts(old.header, claims), _facts(new.header, claims))
     before = {record.model: record for record in old.records}
-    left_out = [] if is_part else sorted(before.keys() - {record.model for record in new.records})
-    yield from (f"{model}: only in the published run" for model in left_out)
+    if not is_part:
+        lost = [claim.id for claim in old.header.claims if claim.tier is Tier.CORE and claim.id not in claims]
+        yield from (f"{claim}: a claim of the core tier that only the published run has" for claim in lost)
+        left_out = sorted(before.keys() - {record.model for record in new.records})
+        yield from (f"{model}: only in the published run" for model in left_out)
     for record in new.records:
         if record.model not in before:
             yield f"{record.model}: only in the fresh run"
@@ -73,6 +76,9 @@ def _between(where: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[s
 def main(fresh: str, directory: str, *options: str) -> int:
     """Compare, say what was found, and give the exit status."""
     run = read_run(fresh)
+    if not run.records:
+        print(f"{fresh} speaks of no subject")
+        return 1
     models = len(timm.list_models())
     if run.footer.subjects != models and "--part" not in options:
         print(f"{fresh} speaks of {run.footer.subjects} subjects; timm.list_models() has {models}")

@@ -108,7 +108,24 @@ class Examination:
         real = self._measured(claim, undecided_on_meta(str(cell.reason)), seeds)
         is_confirmed = real.verdict is Verdict.VIOLATED and real.evidence is Evidence.OBSERVED
         is_too_large = real.cause == MEMORY and claim.group == "capture"
-        return cell if is_confirmed or is_too_large else real
+        if is_confirmed or is_too_large:
+            return cell
+        if real.verdict is Verdict.HOLDS and not self._is_raised_again(claim):
+            return undecided(f"{cell.reason}; but not again, and not on real tensors")
+        return real
+
+    def _is_raised_again(self, claim: Claim) -> bool:
+        """Whether deciding the claim of another subject without weights raises something too."""
+        subject = Subject(self.subject.name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                claim.decide(subject)
+        except Exception:  # noqa: BLE001  # whatever it is
+            return True
+        finally:
+            subject.close()
+        return False
 
     def _remedy(self, claim: Claim) -> Remedy | None:
         """The first way to what the claim promises that is proved or measured to lead there."""

@@ -114,9 +114,21 @@ def fewer_claims(run, count):
 
 def test_a_run_of_fewer_claims_is_compared_in_these(compare, written, capsys):
     run = run_of(5)
-    assert compare.main(*written(fewer_claims(run, 3), run)) == 0
+    core = sum(claim.tier == "core" for claim in run.header.claims)
+    assert [claim.tier == "core" for claim in run.header.claims] == [place < core for place in range(25)]
+    assert compare.main(*written(fewer_claims(run, core), run)) == 0
     assert compare.main(*written(run, fewer_claims(run, 3))) == 1
     assert "fresh      {" in capsys.readouterr().out
+
+
+def test_a_run_that_lost_claims_of_the_core_tier_or_all_subjects_is_refused(compare, written, capsys):
+    run = run_of(5)
+    core = [claim for claim in run.header.claims if claim.tier == "core"]
+    assert core
+    assert compare.main(*written(fewer_claims(run, 0), run)) == 1
+    assert f"{core[0].id}: a claim of the core tier that only the published run has" in capsys.readouterr().out
+    assert compare.main(*written(finished([], run.header.claims), run), "--part") == 1
+    assert "speaks of no subject" in capsys.readouterr().out
 
 
 def test_a_part_is_compared_with_its_models_if_it_is_called_one(compare, written, capsys, monkeypatch):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from conformance.claims.claim import Cost, claim, holds, not_applicable, violated
+from conformance.claims.claim import Cost, claim, holds, not_applicable, undecided, violated
 from conformance.claims.equality import same
-from conformance.record import Cell, Evidence, Tier
+from conformance.record import Cell, Evidence, Tier, Verdict
 from conformance.subject import Subject, pyramids
 from conformance.subject.real import with_output
 
@@ -100,20 +100,25 @@ def features_only_matches_info(subject: Subject) -> Cell:
         levels = pyramids.levels(subject)
     except pyramids.NotOffered as error:
         return not_applicable(str(error))
+    untold: Cell | None = None
     for place, level in enumerate(levels):
         if len(level.shape) != 4:
             return violated(f"level {place} is of shape {level.shape}, not a map")
         if level.shape[1] != level.channels:
             return violated(f"level {place} has {level.shape[1]} channels, feature_info says {level.channels}")
-        if not pyramids.shrinks_as_said(subject, place):
-            return violated(
+        if (is_right := pyramids.shrinks_as_said(subject, place)) is not True:
+            said = (
                 f"level {place} is {level.shape[2]} by {level.shape[3]} of images of "
                 f"{' by '.join(map(str, subject.images.shape[2:]))} pixels, feature_info says a reduction of "
                 f"{level.reduction:g}"
             )
+            if is_right is False:
+                return violated(said)
+            untold = untold or undecided(f"{said}, and no other size is taken")
         if level.module not in dict(subject.headed.named_modules()):
             return violated(f"feature_info says that level {place} comes from {level.module!r}, which is no module")
-    return _takes_indices(subject)
+    found = _takes_indices(subject)
+    return untold if untold is not None and found.verdict is Verdict.HOLDS else found
 
 
 def _takes_indices(subject: Subject) -> Cell:

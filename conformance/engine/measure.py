@@ -160,8 +160,9 @@ class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
 
     def _disturb(self, tensor: torch.Tensor) -> None:
         error = torch.empty(tensor.shape, dtype=tensor.dtype).uniform_(-1, 1, generator=self._generator)
-        # Whole numbers are counted and not rounded: positions, which may become indices.
-        error.masked_fill_(tensor == tensor.round(), 0)
+        # Small whole numbers are counted and not rounded: positions, which may become indices.
+        small = tensor.abs() < torch.finfo(tensor.dtype).eps ** -0.5
+        error.masked_fill_((tensor == tensor.round()) & small, 0)
         tensor.mul_(error.mul_(torch.finfo(tensor.dtype).eps).add_(1))
 
 

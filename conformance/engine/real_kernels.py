@@ -19,7 +19,8 @@ def refuse_dtypes(packet: str, label: str, args: Sequence[Any]) -> None:
     """
     rule = _RULES.get(packet)
     if rule is not None:
-        rule(label, [tensor.dtype for tensor in _tensors_in(args)])
+        # What has no dimensions is a number: `x[x < 0] = zero` fills with it.
+        rule(label, [tensor.dtype for tensor in _tensors_in(args) if tensor.dim()])
 
 
 def keeps_channels_last(packet: str, args: Sequence[Any]) -> bool:

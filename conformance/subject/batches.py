@@ -29,11 +29,11 @@ def among(subject: Subject, count: int) -> Pass:
     Raises:
         NotApart: what it computes of one image could not be told from the rest of the batch.
     """
-    model, same_image = subject.headed, subject.other_images(batch=1)
-    images = subject.other_images(batch=count)
+    images, same_image = subject.other_images(batch=count), subject.other_images(batch=1)
 
     def attempt(guess: Guess) -> Pass:
-        slices: list[Slicing] = []
+        # One of its own for each: what a refusal in the midst of a call leaves behind must not serve the next.
+        model, slices = subject.another(), list[Slicing]()
 
         def among_many() -> Any:
             slices.append(Slicing(images, same_image, guess))
@@ -41,6 +41,8 @@ def among(subject: Subject, count: int) -> Pass:
                 return model(images)
 
         many = subject.run(among_many, model)
+        if problems := [one.problem for one in slices if one.problem is not None]:
+            raise NotApart(problems[0])  # in a call that was repeated
         return with_output(subject, many, slices[-1].part_of(many.output))
 
     # Much is as long as a small batch by chance, or a multiple of it.

@@ -58,6 +58,7 @@ def capturing() -> Iterator[None]:
         NotCaptured: whatever the compiler raises, but for memory errors.
     """
     disabled, no_traces = logging.root.manager.disable, torch.fx.config.do_not_emit_stack_traces
+    sources = set(graph_module._loader.eval_cache)
     logging.disable(logging.CRITICAL)
     torch.fx.config.do_not_emit_stack_traces = True  # which nobody reads here, and a tenth of the time of exporting
     try:
@@ -76,11 +77,14 @@ def capturing() -> Iterator[None]:
     finally:
         logging.disable(disabled)
         torch.fx.config.do_not_emit_stack_traces = no_traces
-        _forget()
+        _forget(sources)
 
 
-def _forget() -> None:
-    """Clear what Dynamo, export and torch.fx keep for the process: ten megabytes a model, and its last program."""
+def _forget(sources: set[str]) -> None:
+    """Clear what Dynamo, export and torch.fx keep for the process: ten megabytes a model, and its last program.
+
+    `sources` are the names of generated sources from before, which are somebody else's.
+    """
     torch._dynamo.reset()
     for finalizer in list(getattr(weakref.finalize, "_registry", ())):  # nobody else can tell which there are
         known = finalizer.peek()
@@ -90,9 +94,9 @@ def _forget() -> None:
     for function in vars(symbolic_shapes.ShapeEnv).values():
         if hasattr(function, "cache_clear"):  # keyed by the environment itself, which so outlives everything
             function.cache_clear()
-    for name in graph_module._loader.eval_cache:
+    for name in graph_module._loader.eval_cache.keys() - sources:
+        del graph_module._loader.eval_cache[name]
         linecache.cache.pop(name, None)
-    graph_module._loader.eval_cache.clear()
 
 
 def _is_of_guards(function: Any) -> bool:

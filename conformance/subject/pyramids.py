@@ -20,6 +20,10 @@ GROWTH = 512
 """Pixels, at least, by which images are larger that tell one reduction from another: of fewer, rounding hides some."""
 
 
+FAR = 1.5
+"""A ratio of two reductions that no rounding makes."""
+
+
 class NotOffered(Exception):
     """timm declares that the model has no such pyramid. Its text is timm's."""
 
@@ -139,41 +143,45 @@ def levels(subject: Subject) -> list[Level]:
     return subject.once("levels", make)
 
 
-def shrinks_as_said(subject: Subject, place: int) -> bool:
-    """Whether the map at `place` of `levels` has one place for each `reduction` pixels.
+def shrinks_as_said(subject: Subject, place: int) -> bool | None:
+    """Whether the map at `place` of `levels` has one place for each `reduction` pixels; None where one cannot tell.
 
     That is so if the images' sides divided by it are the map's. Where borders are cut off (convolutions without
-    padding) or rounded up, larger images must make the map larger by as much. Only where neither gives a whole number
-    (images scaled on the way, an input that the strides do not divide) may the reduction be off by what rounding makes.
+    padding) or rounded up, larger images must make the map larger by as much. If neither gives a whole number (images
+    scaled on the way) it may be off by what rounding makes. Of a model that takes images of its size alone, only what
+    is far off is wrong.
     """
     level, sides = levels(subject)[place], subject.images.shape[-2:]
     here = level.shape[-2:]
+    if 0 in here:
+        return False
     if all(side == n * level.reduction for side, n in zip(sides, here, strict=True)):
         return True
     step = math.lcm(*(math.ceil(one.reduction) for one in levels(subject)))
-    growth = step * math.ceil(GROWTH / step)
-    try:
-        size = (sides[0] + growth, sides[1] + growth)
-        grown = subject.once("larger maps", lambda: _shapes_of(subject, size))
+    for growth in dict.fromkeys((step * math.ceil(GROWTH / step), step)):
+        try:
+            size = (sides[0] + growth, sides[1] + growth)
+            grown = subject.once(f"maps larger by {growth}", functools.partial(_shapes_of, subject, size))
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001, S112  # it does not take images as large as that
+            continue
         more = [larger - n for larger, n in zip(grown[place][-2:], here, strict=True)]
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001  # it takes images of its size alone
-        more = [0, 0]
-    return all(
-        _is_reduced(side, n, level.reduction, growth, places) for side, n, places in zip(sides, here, more, strict=True)
-    )
+        return all(
+            _is_reduced(side, n, level.reduction, growth, places)
+            for side, n, places in zip(sides, here, more, strict=True)
+        )
+    apart = [max(side / n / level.reduction, level.reduction * n / side) for side, n in zip(sides, here, strict=True)]
+    return False if max(apart) >= FAR else None
 
 
 def _is_reduced(side: int, n: int, reduction: float, growth: int, more: int) -> bool:
-    """Whether `side` pixels make `n` places, and `growth` pixels on top make `more`; 0 more says nothing."""
-    if more:
+    """Whether `side` pixels make `n` places, and `growth` pixels on top make `more`."""
+    if more and growth % more == 0:
         return growth == more * reduction
     if side == n * reduction:
         return True
-    if not n or side % n == 0:
-        return False
-    return abs(side / n - reduction) < 1
+    return side % n != 0 and abs(side / n - reduction) < 1
 
 
 def _shapes_of(subject: Subject, size: tuple[int, int]) -> list[tuple[int, ...]]:

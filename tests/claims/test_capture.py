@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 from collections import Counter
 from typing import Any, ClassVar
@@ -168,6 +169,17 @@ def test_no_captured_program_outlives_its_subject(claim):
     first = alive()
     assert alive().total() == first.total()
     assert Conv not in first
+
+
+def test_generated_sources_of_others_stay():
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    graph = torch.fx.symbolic_trace(doubled)
+    with examining(Conv) as examination:
+        examination.cell("exports")
+        examination.cell("fx_traces")
+    assert "x * 2" in inspect.getsource(graph.forward)
 
 
 def test_what_onnx_cannot_hold_is_refused_with_the_place_in_the_source():

@@ -64,6 +64,35 @@ def test_models_of_timm_that_refuse_other_sizes_are_right(name):
     assert decide(name, ["features_only_matches_info"]).cells["features_only_matches_info"] == OBSERVED
 
 
+class Unpadded(PyramidOfTwo):
+    """Cuts its borders off, and has places for images of no more than so many pixels."""
+
+    def __init__(self, most: int = 160, said: tuple[int, int] = (4, 8), **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.most = most
+        self.conv = nn.Conv2d(3, WIDTH, 5, 4)
+        for level, reduction in zip(self.feature_info, said, strict=True):
+            level["reduction"] = reduction
+        self.norm.register_forward_pre_hook(self.must_have_places)
+
+    def must_have_places(self, _module: nn.Module, given: tuple[torch.Tensor]) -> None:
+        if given[0].shape[-1] * 4 > self.most:
+            raise ValueError("no places")
+
+
+def test_fewer_pixels_more_tell_where_many_are_refused():
+    assert verdict_of(Unpadded) == OBSERVED
+    assert verdict_of(Unpadded, said=(4, 16)).verdict is Verdict.VIOLATED
+
+
+def test_of_one_size_alone_only_what_is_far_off_is_wrong():
+    for said in ((4, 8), (4, 9), (5, 8)):
+        cell = verdict_of(Unpadded, most=32, said=said)
+        assert cell.verdict is Verdict.UNDECIDED, said
+        assert "no other size is taken" in cell.reason
+    assert verdict_of(Unpadded, most=32, said=(4, 32)).verdict is Verdict.VIOLATED
+
+
 class MapsOfOneWidth(PyramidOfTwo):
     """Two maps of one shape, so that only what they hold tells them apart."""
 

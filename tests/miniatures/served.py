@@ -51,6 +51,41 @@ class gathers_rows_of_other_images(Conv):
         return rows.gather(1, x.argsort(1))
 
 
+@breaks("batch_independent")
+class mixes_images_where_it_is_not_mixing_already(Conv):
+    """What stops it on the way leaves it as if it were."""
+
+    depth = 0
+
+    def mixed(self, x: torch.Tensor) -> torch.Tensor:
+        if self.depth:
+            return x
+        self.depth += 1
+        x = x - 0.1 * x.mean(0, keepdim=True)
+        self.depth -= 1
+        return x
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        if not torch.jit.is_scripting() and x.shape[0] > 1:
+            x = self.mixed(x)
+        return self.act(self.norm(x))
+
+
+@breaks("batch_independent")
+class mixes_images_unless_that_once_raised(Conv):
+    works = True
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        if not torch.jit.is_scripting() and x.shape[0] > 1 and self.works:
+            try:
+                x = x - x.mean(0, keepdim=True)
+            except Exception:  # noqa: BLE001
+                self.works = False
+        return self.act(self.norm(x))
+
+
 @lawful("batch_independent")
 class cuts_its_numbers_short(Conv):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
@@ -120,6 +155,36 @@ class keeps_its_norm_in_float32(Conv):
 
 
 # Captures and kernels that the meta device does not have
+
+EXPORTED: list[int] = []
+
+
+@breaks("exports")
+class refuses_its_first_export(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves out what this alone guards
+            if torch.compiler.is_exporting() and not EXPORTED:
+                EXPORTED.append(1)
+                raise RuntimeError("the first export of the process")
+        return super().forward_features(x)
+
+
+@lawful("head_composes")
+class adds_and_takes_what_rounds_everything(Conv):
+    """All that float32 holds of it are whole numbers: they were rounded."""
+
+    large = 2.0**26
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward_features(x) * 50.0 + self.large
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x) - self.large
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.pool(self.forward_features(x) - self.large))
+
 
 CAPTURED = ("forward_features_runs", "exports", "compiles")
 
