@@ -97,11 +97,14 @@ def features_only_matches_info(subject: Subject) -> Cell:
     an index beyond that is refused.
     """
     try:
-        levels = pyramids.levels(subject)
+        modules = pyramids.modules(subject)
     except pyramids.NotOffered as error:
         return not_applicable(str(error))
-    untold: Cell | None = None
-    for place, level in enumerate(levels):
+    known, untold = dict(subject.headed.named_modules()), None
+    for place, module in enumerate(modules):
+        if module not in known:
+            return violated(f"feature_info says that level {place} comes from {module!r}, which is no module")
+    for place, level in enumerate(pyramids.levels(subject)):
         if len(level.shape) != 4:
             return violated(f"level {place} is of shape {level.shape}, not a map")
         if level.shape[1] != level.channels:
@@ -115,8 +118,6 @@ def features_only_matches_info(subject: Subject) -> Cell:
             if is_right is False:
                 return violated(said)
             untold = untold or undecided(f"{said}, and no other size is taken")
-        if level.module not in dict(subject.headed.named_modules()):
-            return violated(f"feature_info says that level {place} comes from {level.module!r}, which is no module")
     found = _takes_indices(subject)
     return untold if untold is not None and found.verdict is Verdict.HOLDS else found
 

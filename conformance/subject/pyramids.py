@@ -35,7 +35,6 @@ class Level:
     channels: int
     reduction: float
     """Pixels of the image for each place of the map, along a side."""
-    module: str
     shape: tuple[int, ...]
     """(batch, channels, height, width) of the map."""
 
@@ -115,6 +114,15 @@ def features_only(subject: Subject) -> nn.Module:
     return subject.once("features only", make)
 
 
+def modules(subject: Subject) -> list[str]:
+    """The names of the modules that `feature_info` of the `features_only` model says its maps come from.
+
+    Raises:
+        NotOffered: see `features_only`.
+    """
+    return list(features_only(subject).feature_info.module_name())  # type: ignore[union-attr, operator]  # timm's FeatureInfo
+
+
 def chosen_levels(subject: Subject, place: int) -> list[tuple[int, ...]]:
     """The shapes of the maps of the model that is built with `out_indices=(place,)`."""
     model = subject.build(features_only=True, out_indices=(place,))
@@ -136,8 +144,7 @@ def levels(subject: Subject) -> list[Level]:
         if len(shapes) != len(entries):
             raise ValueError(f"features_only gives {len(shapes)} maps, its feature_info has {len(entries)} entries")
         return [
-            Level(entry["num_chs"], entry["reduction"], entry["module"], shape)
-            for entry, shape in zip(entries, shapes, strict=True)
+            Level(entry["num_chs"], entry["reduction"], shape) for entry, shape in zip(entries, shapes, strict=True)
         ]
 
     return subject.once("levels", make)
