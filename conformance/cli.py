@@ -216,6 +216,12 @@ def show(
     """
     if repro and len(claim or []) != 1:
         raise CouldNotRun("--repro shows one violation; name its claim with --claim ID")
+    if source is None:
+        import os
+
+        from conformance.run.chosen import arithmetic
+
+        os.environ.update(arithmetic())  # before anything runs torch's first kernel
     arguments.import_all(imports or ())
     record, entries = _decided(model, claim or []) if source is None else _recorded(model, claim or [], source)
     from conformance.report.text import print_claim, print_record

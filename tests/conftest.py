@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from conformance.run.chosen import arithmetic
+
+os.environ.update(arithmetic())  # before a test runs the first kernel
+
 import torch
 
 from conformance.engine.threads import leave_out_threads

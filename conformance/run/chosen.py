@@ -42,6 +42,7 @@ def prepare(config: pytest.Config) -> None:
         pytest.UsageError: A module of `--timm-import` cannot be imported.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.update(arithmetic())
     modules: Sequence[str] = config.getoption("timm_import")
     here = str(config.invocation_params.dir)
     if modules and here not in sys.path:
@@ -55,6 +56,19 @@ def prepare(config: pytest.Config) -> None:
                 f"--timm-import {module!r} cannot be imported ({type(error).__name__}: {error}); "
                 "name a module of the working directory, of PYTHONPATH or of the environment"
             ) from error
+
+
+def arithmetic() -> dict[str, str]:
+    """The environment in which torch computes constants alike on whatever processor has AVX2.
+
+    Kernels for AVX-512 round sines and cosines in another way, and fingerprints have the bytes of constants. It is read
+    when torch runs its first kernel (aten/src/ATen/native/DispatchStub.cpp), and believed: it must be true.
+    """
+    try:
+        has_avx2 = " avx2 " in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        has_avx2 = False
+    return {"ATEN_CPU_CAPABILITY": "avx2"} if has_avx2 else {}
 
 
 def choose(config: pytest.Config) -> Chosen:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Literal
 
 from conformance.record import Tier, printable
+from conformance.run.chosen import arithmetic
 
 WRITTEN, FAILED, INTERRUPTED = 0, 2, 130
 """Exit statuses: the record file is whole, could not run, interrupted."""
@@ -117,6 +118,7 @@ def environment() -> dict[str, str]:
         # The working directory does not come before the libraries; `--import` looks there last.
         "PYTHONSAFEPATH": "1",
         "HF_HUB_OFFLINE": "1",
+        **arithmetic(),
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TIMM_CONFORMANCE_PARENT": str(os.getpid()),
