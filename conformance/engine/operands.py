@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -123,3 +123,12 @@ def encode(argument: Any, tensor: Callable[[torch.Tensor], None]) -> object:
     if kind is torch.device:
         return ("device", argument.type)
     raise Unmodelled(f"an argument of type {kind.__name__}")
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in an argument, in order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from tensors_in(part)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from conformance.engine.operands import tensors_in
 
 CONVOLUTION = "aten.convolution"
 HALF = (torch.bfloat16, torch.float16)
@@ -20,7 +22,7 @@ def refuse_dtypes(packet: str, label: str, args: Sequence[Any]) -> None:
     rule = _RULES.get(packet)
     if rule is not None:
         # What has no dimensions is a number: `x[x < 0] = zero` fills with it.
-        rule(label, [tensor.dtype for tensor in _tensors_in(args) if tensor.dim()])
+        rule(label, [tensor.dtype for tensor in tensors_in(args) if tensor.dim()])
 
 
 def keeps_channels_last(packet: str, args: Sequence[Any]) -> bool:
@@ -62,14 +64,6 @@ def _of_full_precision(label: str, dtypes: list[torch.dtype]) -> None:
 
 def _listed(dtypes: Sequence[torch.dtype]) -> str:
     return " and ".join(str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(dtypes))
-
-
-def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors_in(part)
 
 
 _RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {

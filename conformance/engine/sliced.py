@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 
+from conformance.engine.operands import tensors_in
 from conformance.engine.operations import operation
 
 
@@ -94,12 +95,3 @@ class Call:
         if isinstance(value, list | tuple):
             return type(value)(map(self._of_one, value))
         return value
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in an argument, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from tensors_in(part)

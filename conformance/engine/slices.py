@@ -18,9 +18,9 @@ import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conformance.engine.operands import look
+from conformance.engine.operands import look, tensors_in
 from conformance.engine.operations import LYING_WRITERS, operation
-from conformance.engine.sliced import Call, Guess, NotApart, Sliced, tensors_in
+from conformance.engine.sliced import Call, Guess, NotApart, Sliced
 from conformance.engine.slicing_rules import RULES, SPREADING, elementwise
 
 

@@ -9,7 +9,7 @@ whole recording unprovable: a mistake here may lose a proof and must never make 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from conformance.engine.operands import (
     geometry,
     look,
     must_be_modelled,
+    tensors_in,
 )
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.real_kernels import keeps_channels_last, refuse_dtypes
@@ -156,7 +157,7 @@ class _Call:
             self.fresh = "uninitialised memory"
         self.payload = self._encoded()
         self.written = (
-            [tensor for position in known.written for tensor in _tensors_in(self.arguments[position])]
+            [tensor for position in known.written for tensor in tensors_in(self.arguments[position])]
             if self._writes()
             else []
         )
@@ -227,7 +228,7 @@ class _Call:
         known = self.known
         if known.packet == "aten.set_":
             self.recording.void("set_ gave a tensor another storage")
-        results = list(_tensors_in(output))
+        results = list(tensors_in(output))
         for position, tensor in enumerate((*self.written, *results)):
             if tensor.is_meta and type(tensor) in PLAIN_TENSORS:
                 continue
@@ -367,14 +368,6 @@ def _is_view_on_meta(output: torch.Tensor, args: Sequence[Any]) -> bool:
         and isinstance(source, torch.Tensor)
         and source.untyped_storage()._cdata == output.untyped_storage()._cdata
     )
-
-
-def _tensors_in(value: Any) -> Iterable[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors_in(item)
 
 
 def randomise(tensor: torch.Tensor) -> None:
