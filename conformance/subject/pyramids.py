@@ -18,8 +18,6 @@ from conformance.subject.subject import Subject
 
 GROWTH = 512
 """Pixels, at least, by which images are larger that tell one reduction from another: of fewer, rounding hides some."""
-
-
 FAR = 1.5
 """A ratio of two reductions that no rounding makes."""
 
