@@ -90,7 +90,8 @@ def test_every_outcome_is_told_as_pytest_tells_it(tmp_path):
     assert "INTERNALERROR" not in ran.stdout
     assert (tmp_path / "run.jsonl").exists()
     assert json.loads((tmp_path / "run.jsonl").read_text().splitlines()[-1])["subjects"] == 5
-    assert "2 rerun" in ran.stdout
+    # Twice settles a death; the other worker, having stolen a cell of that model, may be dying of it meanwhile.
+    assert re.search(r" [23] rerun\b", ran.stdout), ran.stdout
 
 
 def test_cells_are_in_order_whatever_other_plugins_do_to_them(tmp_path):
