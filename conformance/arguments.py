@@ -104,6 +104,21 @@ def writable(path: Path) -> Path:
     return path
 
 
+def folder(path: Path) -> Path:
+    """`path` as a directory, made if it is not there.
+
+    Raises:
+        CouldNotRun: It is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CouldNotRun(
+            f"{str(path)!r} is needed as a folder and cannot be one ({error.strerror or error}); name another"
+        ) from error
+    return path
+
+
 def targets(files: list[Path], output: Path | None, suffix: str) -> list[Path | None]:
     """Where the report of each file goes; None is standard output.
 

@@ -99,15 +99,18 @@ class CountsDiffer(BrokenRecord):
     """The footer or the header counts something else than the file holds."""
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path, *, any_schema: bool = False) -> Run:
     """The finished run in the file `path`, JSON Lines, compressed by gzip or not; records come sorted by model.
+
+    With `any_schema`, a file of another version of the format is read too, as far as it has what this one knows: the
+    header says which version it is, and what its fingerprints mean is not known.
 
     Raises:
         BrokenRecord: The file is not one whole finished run; the subclass says in which way.
     """
     path = Path(path)
     lines = _lines(path)
-    header = _header(path, next(lines, b""))
+    header = _header(path, next(lines, b""), any_schema=any_schema)
     records: dict[str, Record] = {}
     for number, text in enumerate(lines, start=2):
         line = _decode(path, number, text)
@@ -173,11 +176,12 @@ class _Opening(msgspec.Struct):
     schema: Any = None
 
 
-def _header(path: Path, text: bytes) -> Header:
+def _header(path: Path, text: bytes, *, any_schema: bool = False) -> Header:
     opening = _opening(path, 1, text)
     if opening.kind != "header":
         raise MissingHeader(path, f"line 1 is no header, so this is no record file; {_AGAIN}")
-    if opening.schema != SCHEMA_VERSION or isinstance(opening.schema, (bool, float)):
+    is_readable = opening.schema == SCHEMA_VERSION or (any_schema and isinstance(opening.schema, int))
+    if not is_readable or isinstance(opening.schema, (bool, float)):
         raise OtherSchema(
             path,
             f"has schema {opening.schema!r} and this version reads schema {SCHEMA_VERSION}; "

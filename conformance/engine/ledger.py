@@ -27,8 +27,8 @@ class Ledger:
     bytes (CPU tensors) are read at every use and never remembered.
     """
 
-    def __init__(self, shapes: Shapes | None = None) -> None:
-        self.values = Values()
+    def __init__(self, shapes: Shapes | None = None, values: Values | None = None) -> None:
+        self.values = Values() if values is None else values
         self._contents: dict[int, int] = {}
         self._alive: dict[int, tuple[int, torch.UntypedStorage]] = {}
         self.known_bytes: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""This module is the declared exceptions: verdicts other than `holds` that are known, reasoned and version-bounded."""
+"""This module is the declared exceptions: verdicts and changes that are known, reasoned and version-bounded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from conformance.gate.changes import Kind
 from conformance.record import Verdict, printable
 
 SHIPPED = Path(__file__).with_name("expectations.toml")
 """What is known of the timm and torch versions that this release speaks of."""
 
-_EXPECTABLE = (Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.NOT_APPLICABLE)
+EXPECTABLE = (Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.NOT_APPLICABLE)
 _VERSIONED = ("timm", "torch", "python")
-_KEYS = ("models", "claim", "claims", "verdict", *_VERSIONED, "reason", "issue", "mend")
+_KEYS = ("models", "claim", "claims", "verdict", "change", "changes", *_VERSIONED, "reason", "issue", "mend")
 _AWAKE_EVERYWHERE = SpecifierSet()
 
 
@@ -42,16 +43,20 @@ class OverlappingExpectations(BrokenExpectations):
 
 @dataclass(frozen=True)
 class Expectation:
-    """One `[[expect]]` table: these models are expected to get this verdict for these claims, and why."""
+    """One `[[expect]]` table: what is expected of these models, and why.
+
+    It speaks either of claims, with a verdict, or of changes from one release to another.
+    """
 
     models: tuple[str, ...]
     """Globs over model names, case-sensitive."""
     claims: tuple[str, ...]
-    verdict: Verdict
-    """Never `holds`: that is what everybody expects."""
+    verdict: Verdict | None
+    """Never `holds`: that is what everybody expects. None where it speaks of changes."""
     reason: str
     origin: str
     """Where it is declared, for messages: file and place in it."""
+    changes: tuple[Kind, ...] = ()
     timm: SpecifierSet = _AWAKE_EVERYWHERE
     torch: SpecifierSet = _AWAKE_EVERYWHERE
     python: SpecifierSet = _AWAKE_EVERYWHERE
@@ -119,6 +124,17 @@ class Expectations:
                 )
         return first
 
+    def for_change(self, model: str, kind: Kind, *, timm: str, torch: str, python: str) -> Expectation | None:
+        """The awake entry that expects such a change of the model in the release after, or None."""
+        return next(
+            (
+                entry
+                for entry in self.awake(timm=timm, torch=torch, python=python)
+                if kind in entry.changes and entry.matches(model)
+            ),
+            None,
+        )
+
     def check_overlaps(
         self, models: Iterable[str], claim_ids: Iterable[str], *, timm: str, torch: str, python: str
     ) -> None:
@@ -182,11 +198,17 @@ def _entry(table: dict[str, Any], origin: str) -> Expectation:
             raise BrokenExpectations(f"{origin}: has the unknown key {key!r}; {hint}")
     if "claim" in table and "claims" in table:
         raise BrokenExpectations(f"{origin}: has both `claim` and `claims`; keep one")
+    if "change" in table and "changes" in table:
+        raise BrokenExpectations(f"{origin}: has both `change` and `changes`; keep one")
     models = _words(table.get("models"), "models", origin)
+    is_of_changes = "change" in table or "changes" in table
+    if is_of_changes and any(key in table for key in ("claim", "claims", "verdict")):
+        raise BrokenExpectations(f"{origin}: speaks of a change and of a claim; make two entries of it")
     return Expectation(
         models=models,
-        claims=_words(table.get("claims", table.get("claim")), "claim", origin),
-        verdict=_verdict(table.get("verdict"), origin),
+        claims=() if is_of_changes else _words(table.get("claims", table.get("claim")), "claim", origin),
+        verdict=None if is_of_changes else _verdict(table.get("verdict"), origin),
+        changes=_changes(table.get("changes", table.get("change")), origin) if is_of_changes else (),
         reason=_sentence(table.get("reason"), "reason", origin),
         # The models say at a glance which entry it is; counting tables in a long file is no pleasure.
         origin=f"{origin} ({_few(models)})",
@@ -204,9 +226,17 @@ def _words(value: object, key: str, origin: str) -> tuple[str, ...]:
 
 
 def _verdict(value: object, origin: str) -> Verdict:
-    if value in _EXPECTABLE:
+    if value in EXPECTABLE:
         return Verdict(str(value))
-    raise BrokenExpectations(f"{origin}: `verdict` is {value!r} where one of {', '.join(_EXPECTABLE)} was expected")
+    raise BrokenExpectations(f"{origin}: `verdict` is {value!r} where one of {', '.join(EXPECTABLE)} was expected")
+
+
+def _changes(value: object, origin: str) -> tuple[Kind, ...]:
+    words = _words(value, "change", origin)
+    for word in words:
+        if word not in set(Kind):
+            raise BrokenExpectations(f"{origin}: `change` is {word!r} where one of {', '.join(Kind)} was expected")
+    return tuple(map(Kind, words))
 
 
 def _sentence(value: object, key: str, origin: str) -> str:

@@ -120,7 +120,7 @@ def _unmatched(run: Run, expectations: Expectations) -> Iterator[StaleExpectatio
     models = [record.model for record in run.records]
     audited = {entry.id for entry in run.header.claims}
     for expectation in expectations.awake(**_versions(run.header)):
-        if audited.issuperset(expectation.claims):
+        if expectation.claims and audited.issuperset(expectation.claims):
             for glob in expectation.models:
                 if not any(fnmatch.fnmatchcase(model, glob) for model in models):
                     yield StaleExpectation(expectation, glob=glob)

@@ -20,7 +20,7 @@ def markdown(run: Run) -> str:
     lines = [
         "# What timm's models keep of the contract",
         "",
-        f"{_escaped(title(run))}. Begun {_escaped(run.header.started)}.",
+        f"{escaped(title(run))}. Begun {escaped(run.header.started)}.",
         "",
         f"{seen.faultless} of {len(run.records)} models have every must and should claim decided and unbroken.",
         "",
@@ -38,18 +38,16 @@ def markdown(run: Run) -> str:
     if seen.causes:
         lines += ["| models | verdict | claims | reason | examples |", "| ---: | --- | --- | --- | --- |"]
         for cause in seen.causes[:_CAUSES]:
-            claim_ids = _escaped(few(cause.claim_ids))
+            claim_ids = escaped(few(cause.claim_ids))
             verdict = f"{GLYPHS[cause.verdict]} {WORDS[cause.verdict]}"
-            reason = _escaped(cause.reason)
-            lines.append(
-                f"| {len(cause.models)} | {verdict} | {claim_ids} | {reason} | {_escaped(few(cause.models))} |"
-            )
+            reason = escaped(cause.reason)
+            lines.append(f"| {len(cause.models)} | {verdict} | {claim_ids} | {reason} | {escaped(few(cause.models))} |")
         if len(seen.causes) > _CAUSES:
             lines += ["", f"and {len(seen.causes) - _CAUSES} more causes."]
     else:
         lines.append("None: nothing is violated or undecided.")
     lines += ["", "## Claims", "", f"| claim | {heads} |", rule]
-    lines += [f"| {_escaped(entry.id)} | {_numbers(seen.by_claim[entry.id])} |" for entry in run.header.claims]
+    lines += [f"| {escaped(entry.id)} | {_numbers(seen.by_claim[entry.id])} |" for entry in run.header.claims]
     return "\n".join(lines) + "\n"
 
 
@@ -57,7 +55,7 @@ def _numbers(counts: dict[Verdict, int]) -> str:
     return " | ".join(str(counts[verdict]) for verdict in Verdict)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown shows and does not obey; mentions and entities included, for it lands in pull requests."""
     text = printable(text)
     text = text if len(text) <= _REASON else f"{text[:_REASON]}…"

@@ -52,9 +52,9 @@ def print_summary(run: Run, path: str, console: Console, judgement: Judgement | 
     console.print()
     file = shlex.quote(path)
     example = next((cause.models[0] for cause in seen.causes), run.records[0].model if run.records else "MODEL")
-    _print_unbroken("Records:  ", path, console)
-    _print_unbroken("Page:     ", f"timm-conformance report {file}", console)
-    _print_unbroken("Model:    ", f"timm-conformance show {shlex.quote(example)} --from {file}", console)
+    print_unbroken("Records:  ", path, console)
+    print_unbroken("Page:     ", f"timm-conformance report {file}", console)
+    print_unbroken("Model:    ", f"timm-conformance show {shlex.quote(example)} --from {file}", console)
 
 
 def print_record(record: Record, claims: Iterable[ClaimEntry], console: Console) -> None:
@@ -74,7 +74,7 @@ def print_record(record: Record, claims: Iterable[ClaimEntry], console: Console)
         verdict.pad_right(22 - len(verdict))
         console.print(Text.assemble(f"{printable(claim.id):<{width}}  ", verdict, (claim.level, "dim")))
         if cell.reason:
-            console.print(Padding(Text(_clip(printable(cell.reason))), (0, 0, 0, 4)))
+            console.print(Padding(Text(clip(printable(cell.reason))), (0, 0, 0, 4)))
         if cell.remedy:
             console.print(Padding(Text(instead(cell.remedy)), (0, 0, 0, 4)))
 
@@ -113,7 +113,7 @@ def print_claims(entries: Iterable[tuple[ClaimEntry, str, str]], console: Consol
 
 def instead(remedy: Remedy) -> str:
     """What to do instead, and what that rests on, in a sentence."""
-    return f"Instead ({remedy.evidence}): {_clip(printable(remedy.text))}"
+    return f"Instead ({remedy.evidence}): {clip(printable(remedy.text))}"
 
 
 def title(run: Run) -> str:
@@ -164,7 +164,7 @@ def _causes(top: Iterable[Cause]) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("top causes", overflow="fold")
     for cause in top:
-        text = Text(_clip(printable(cause.reason)))
+        text = Text(clip(printable(cause.reason)))
         text.append(f"\n{few(cause.claim_ids)}: {few(cause.models)}", style="dim")
         verdict = Text(f"{GLYPHS[cause.verdict]} {WORDS[cause.verdict]}", style=_STYLES[cause.verdict])
         table.add_row(str(len(cause.models)), verdict, text)
@@ -188,7 +188,7 @@ def _print_judgement(judgement: Judgement, console: Console) -> None:
         if entries:
             console.print(Text(f"{name}: {len(entries)}", style="bold red"))
             for entry in entries[:_FINDINGS]:
-                console.print(Padding(Text(_clip(printable(str(entry)))), (0, 0, 0, 2)))
+                console.print(Padding(Text(clip(printable(str(entry)))), (0, 0, 0, 2)))
             if len(entries) > _FINDINGS:
                 console.print(Text(f"  and {len(entries) - _FINDINGS} more"))
 
@@ -198,10 +198,11 @@ def _verdict(cell: Cell) -> Text:
     return Text(f"{GLYPHS[cell.verdict]} {WORDS[cell.verdict]}{evidence}", style=_STYLES[cell.verdict])
 
 
-def _clip(text: str) -> str:
+def clip(text: str) -> str:
+    """The beginning of a long text."""
     return text if len(text) <= _REASON else f"{text[:_REASON]}…"
 
 
-def _print_unbroken(label: str, text: str, console: Console) -> None:
-    # Paths and commands are copied from here: never broken across lines.
+def print_unbroken(label: str, text: str, console: Console) -> None:
+    """Print a path or a command, which is copied from here: never broken across lines."""
     console.print(Text(label + printable(text)), soft_wrap=True)

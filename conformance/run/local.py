@@ -16,6 +16,7 @@ from typing import Literal
 
 from conformance.record import Tier, printable
 from conformance.run.chosen import arithmetic
+from conformance.run.wheels import Release
 
 WRITTEN, FAILED, INTERRUPTED = 0, 2, 130
 """Exit statuses: the record file is whole, could not run, interrupted."""
@@ -55,6 +56,8 @@ class Selection:
     """Seconds for one claim of one model."""
     memory: float | None = None
     """GB of address space for a worker on top of what imports map."""
+    release: Release | None = None
+    """The timm to audit; None is the environment's own, as is a release without a path."""
 
 
 def audit(selection: Selection) -> int:
@@ -65,7 +68,7 @@ def audit(selection: Selection) -> int:
         Ctrl-C or SIGTERM: then what was decided is in `PATH.partial`.
     """
     # A session of its own keeps Ctrl-C from the child: it is told to stop in one way only.
-    child = subprocess.Popen(command(selection), env=environment(), start_new_session=True)  # noqa: S603  # our own command
+    child = subprocess.Popen(command(selection), env=environment(selection.release), start_new_session=True)  # noqa: S603  # our own command
     with _stopping(child) as stop:
         status = child.wait()
     with suppress(ProcessLookupError, PermissionError):
@@ -110,8 +113,8 @@ def command(selection: Selection) -> list[str]:
     ]
 
 
-def environment() -> dict[str, str]:
-    """The child's environment: the user's, less what would change verdicts."""
+def environment(release: Release | None = None) -> dict[str, str]:
+    """The child's environment: the user's, less what would change verdicts, with that timm ahead of the path."""
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN_VARIABLES}
     return kept | {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -119,6 +122,8 @@ def environment() -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         "HF_HUB_OFFLINE": "1",
         **arithmetic(),
+        # Old releases script some functions while they are imported, which warns in every worker.
+        **(release.environment() | {"PYTHONWARNINGS": "ignore::FutureWarning"} if release is not None else {}),
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TIMM_CONFORMANCE_PARENT": str(os.getpid()),

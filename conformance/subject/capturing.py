@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import timm
 import torch
-from timm.models import get_notrace_functions, get_notrace_modules
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import graph_module
@@ -202,14 +202,21 @@ class _Tracer(torch.fx.Tracer):
     """Traces as timm does: its leaf modules and functions stay calls (timm/models/_features_fx.py)."""
 
     def __init__(self) -> None:
-        super().__init__(
-            autowrap_functions=tuple(get_notrace_functions()),  # type: ignore[no-untyped-call]  # timm's
-            param_shapes_constant=True,
-        )
-        self._leaves = tuple(get_notrace_modules())  # type: ignore[no-untyped-call]  # timm's
+        functions, modules = _left_whole()
+        super().__init__(autowrap_functions=functions, param_shapes_constant=True)
+        self._leaves = modules
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _left_whole() -> tuple[tuple[Callable[..., Any], ...], tuple[type[nn.Module], ...]]:
+    """Functions and modules that timm tells tracers to leave whole; before timm 0.9 only its own tracer was told."""
+    known: Any = timm.models
+    if hasattr(known, "get_notrace_modules"):
+        return tuple(known.get_notrace_functions()), tuple(known.get_notrace_modules())
+    known = known.fx_features
+    return tuple(known._autowrap_functions), tuple(known._leaf_modules)
 
 
 def traced(subject: Subject) -> nn.Module:

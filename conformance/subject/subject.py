@@ -36,9 +36,10 @@ class Subject:
     dtype = torch.float32
     """Of the images, and of the weights of a model in one dtype."""
 
-    def __init__(self, name: str, shapes: Shapes | None = None) -> None:
+    def __init__(self, name: str, shapes: Shapes | None = None, *, input_size: tuple[int, ...] | None = None) -> None:
         self.name = name
         self.ledger = Ledger(shapes)
+        self._input_size = input_size
         self._kept: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
         # Threads of torch's own that spin after they helped with a constant look like threads that work for the model.
@@ -185,8 +186,8 @@ class Subject:
 
     @property
     def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) that the model's default_cfg declares, in pixels."""
-        channels, height, width = self.default_cfg["input_size"]
+        """(channels, height, width) in pixels: what was asked for, or what the model's default_cfg declares."""
+        channels, height, width = self._input_size or self.default_cfg["input_size"]
         return (int(channels), int(height), int(width))
 
     @property

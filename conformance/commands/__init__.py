@@ -1,0 +1,1 @@
+"""This package is the commands, each a function of what was typed, which gives the exit code (None is 0)."""

@@ -1,0 +1,127 @@
+"""This module is `timm-conformance audit`: models and claims of one timm or several, decided and judged."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from conformance import arguments
+from conformance.arguments import CouldNotRun
+from conformance.commands.shared import (
+    FINDINGS,
+    claims_called,
+    console,
+    expected_by,
+    names_in,
+    read,
+    refuse_contradictions,
+    release_called,
+)
+
+if TYPE_CHECKING:
+    from conformance.gate import Expectations
+    from conformance.run.local import Selection
+
+INSTALLED = "installed"
+"""The environment's own timm, as `conformance.run.wheels` calls it; that is imported when it is needed."""
+
+
+def audit(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="GLOB", help="Models by name or glob; all if none is given.")
+    ] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Decide this claim only; may be repeated. Overrides --tier.")
+    ] = None,
+    tier: Annotated[str, typer.Option(metavar="core|full", help="Which claims to decide.")] = "core",
+    workers: Annotated[str, typer.Option("-n", metavar="auto|N", help="How many processes decide.")] = "auto",
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
+    ] = None,
+    timm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION", help="Audit this release instead of the environment's; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the records go: timm-VERSION.jsonl unless told otherwise. A folder for several releases.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in FILE.partial.")] = False,
+    expectations: Annotated[
+        str | None, typer.Option(metavar="FILE|none", help="Expect what FILE says too, or nothing at all.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For one cell.")] = 300,
+    memory: Annotated[float, typer.Option(metavar="GB", min=0.1, help="For one process.")] = 4,
+) -> int:
+    """Decide the contract for timm's models.
+
+    Writes the records, says what was found, and exits 1 if something of it is not expected.
+    """
+    wanted_tier, wanted_workers = arguments.tier_called(tier), arguments.workers_called(workers)
+    expected = expected_by(expectations)
+    releases = [release_called(word) for word in timm or [INSTALLED]]
+    files = _files(output, [release.version for release in releases])
+    from conformance.run.local import Selection
+
+    names = [names_in(release, imports or ()) for release in releases]
+    matched = arguments.matching(models, dict.fromkeys(itertools.chain(*names))) if models else None
+    selection = Selection(
+        output=Path(),
+        claims=tuple(claim.id for claim in claims_called(claim or ())),
+        tier=wanted_tier,
+        imports=tuple(imports or ()),
+        workers=wanted_workers,
+        resume=resume,
+        expectations="none" if expectations == "none" else Path(expectations).absolute() if expectations else None,
+        timeout=timeout,
+        memory=memory,
+    )
+    code = 0
+    for release, file, everything in zip(releases, files, names, strict=True):
+        chosen = everything if matched is None else [name for name in everything if name in matched]
+        if not chosen:
+            typer.echo(f"timm {release.version} has none of these models; it is left out", err=True)
+            continue
+        globs = tuple(glob for glob in models or () if any(fnmatch.fnmatchcase(name, glob) for name in chosen))
+        found = _audited(replace(selection, output=file, models=globs, release=release), expected, chosen, everything)
+        if found not in (0, FINDINGS):
+            return found
+        code = max(code, found)
+    return code
+
+
+def _audited(selection: Selection, expected: Expectations, chosen: list[str], everything: list[str]) -> int:
+    """Decide, say what was found, and give the exit code."""
+    from conformance.claims import CLAIMS
+    from conformance.gate import judge
+    from conformance.report.text import print_summary
+    from conformance.run.local import audit as decide_all
+
+    assert selection.release is not None
+    refuse_contradictions(expected, chosen, CLAIMS, timm=selection.release.version)
+    code = decide_all(selection)
+    if code not in (0, FINDINGS):
+        return code
+    run = read(selection.output)
+    judgement = judge(run, expected, names=everything)
+    print_summary(run, str(selection.output), console(), judgement)
+    return 0 if judgement.is_clean else FINDINGS
+
+
+def _files(output: Path | None, versions: list[str]) -> list[Path]:
+    """Where the records of each release go."""
+    if len(versions) == 1 and (output is None or not output.is_dir()):
+        return [arguments.writable(output or Path(f"timm-{versions[0]}.jsonl"))]
+    if len(set(versions)) < len(versions):
+        raise CouldNotRun("--timm names a release twice; name each once")
+    folder = arguments.folder(output or Path())
+    return [arguments.writable(folder / f"timm-{version}.jsonl") for version in versions]

@@ -1,0 +1,112 @@
+"""This module is `timm-conformance gate`: a run compared with the one that was accepted before."""
+
+from __future__ import annotations
+
+import fnmatch
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from conformance import arguments
+from conformance.arguments import CouldNotRun
+from conformance.commands.choosing import Wanted, chosen, wanted
+from conformance.commands.shared import FINDINGS, expected_by, form_called, names_in, read, release_called, tell_changes
+
+if TYPE_CHECKING:
+    from conformance.record import Run
+
+
+def gate(
+    baseline: Annotated[Path, typer.Option(metavar="FILE", help="The record file of what was accepted.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="GLOB", help="Models by name or glob; all if nothing says which.")
+    ] = None,
+    candidate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The record file to judge; the environment's timm is audited if none is given."
+        ),
+    ] = None,
+    models_from: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Models that this file or directory names, in code or configuration."),
+    ] = None,
+    expectations: Annotated[
+        str | None, typer.Option(metavar="FILE|none", help="Expect what FILE says too, or nothing at all.")
+    ] = None,
+    fail_on: Annotated[
+        str | None, typer.Option(metavar="KIND,...", help="What fails: broken,drifted,undecided,removed by default.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="text|markdown|json|github|junit", help="How to say what was found.")
+    ] = "text",
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
+    ] = None,
+    workers: Annotated[str, typer.Option("-n", metavar="auto|N", help="How many processes decide.")] = "auto",
+    output: Annotated[Path | None, typer.Option(metavar="PATH", help="Write there instead of standard output.")] = None,
+) -> int:
+    """Say what changed since a run that was accepted.
+
+    Exits 1 if something is found. What was violated then, or is declared to be expected, is no finding.
+    """
+    form = form_called(form, output)
+    project = wanted(models, models_from, imports, expectations, fail_on)
+    expected = expected_by(project.expectations)
+    before = read(baseline, any_schema=True)
+    after = read(candidate) if candidate is not None else _audited(before, project, workers)
+
+    import msgspec
+
+    from conformance.gate.compare import compare
+
+    names = sorted({record.model for run in (before, after) for record in run.records})
+    which = chosen(project, names)
+    comparison = compare(before, after, expected, models=which.models)
+    comparison = msgspec.structs.replace(comparison, fail_on=project.fail_on, notes=(*comparison.notes, *which.notes))
+    tell_changes(comparison, form, output)
+    return FINDINGS if comparison.failing() else 0
+
+
+def _audited(before: Run, project: Wanted, workers: str) -> Run:
+    """The environment's timm, in the claims and the models of the baseline that are wanted.
+
+    Raises:
+        CouldNotRun: The audit did not come to its end.
+    """
+    from conformance.claims import CLAIMS
+    from conformance.run import local
+
+    wanted_workers = arguments.workers_called(workers)
+    release = release_called("installed")
+    there = names_in(release, project.imports)
+    known = [record.model for record in before.records]
+    which = chosen(project, sorted({*known, *there})).models
+    models = tuple(name for name in which if name in there and (name in known or _is_named(name, project)))
+    if not models:
+        raise CouldNotRun(f"timm {release.version} has none of these models; see `timm.list_models()`")
+    with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
+        selection = local.Selection(
+            output=Path(directory, "run.jsonl"),
+            models=models,
+            claims=tuple(entry.id for entry in before.header.claims if entry.id in CLAIMS),
+            tier=before.header.tier,
+            imports=project.imports,
+            workers=wanted_workers,
+            expectations="none",
+            memory=4.0,
+            release=release,
+        )
+        code = local.audit(selection)
+        if code == local.INTERRUPTED:
+            raise KeyboardInterrupt
+        if code != local.WRITTEN:
+            raise CouldNotRun(f"the audit of timm {release.version} did not come to its end")
+        return read(selection.output)
+
+
+def _is_named(name: str, project: Wanted) -> bool:
+    return bool(project.models_from) or any(fnmatch.fnmatchcase(name, glob) for glob in project.globs)

@@ -1,0 +1,154 @@
+"""This module is what commands have in common: reading runs and expectations, refusing what cannot be done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from conformance import arguments
+from conformance.arguments import CouldNotRun
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from conformance.claims import Claim
+    from conformance.gate import Expectations
+    from conformance.gate.changes import Comparison
+    from conformance.record import Run
+    from conformance.run.wheels import Release
+
+FINDINGS = 1
+"""The exit code of a command that found something."""
+
+
+def console() -> Console:
+    """The terminal, or whatever standard output is."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def read(file: Path, *, any_schema: bool = False) -> Run:
+    """The finished run in a file, perhaps of another version of the format.
+
+    Raises:
+        CouldNotRun: It is none.
+    """
+    from conformance.record_file import BrokenRecord, read_run
+
+    try:
+        return read_run(file, any_schema=any_schema)
+    except BrokenRecord as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def expected_by(word: str | None) -> Expectations:
+    """What is expected: the shipped file, that and the named one, or nothing for `none`.
+
+    Raises:
+        CouldNotRun: A file cannot be used.
+    """
+    from conformance.gate import BrokenExpectations, Expectations, load
+
+    if word == "none":
+        return Expectations()
+    try:
+        shipped = load()
+        return shipped if word is None else shipped.extended_by(load(word))
+    except BrokenExpectations as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def refuse_contradictions(
+    expected: Expectations, models: Iterable[str], claim_ids: Collection[str], *, timm: str
+) -> None:
+    """Refuse expectations that would fail when the work is done."""
+    import platform
+    from importlib.metadata import version
+
+    from conformance.gate import BrokenExpectations
+
+    try:
+        expected.check_claims(claim_ids)
+        expected.check_overlaps(models, claim_ids, timm=timm, torch=version("torch"), python=platform.python_version())
+    except BrokenExpectations as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def claims_called(words: Iterable[str]) -> list[Claim]:
+    """The claims of those ids, all of which can be decided here."""
+    from conformance.claims import CLAIMS
+
+    wanted = [CLAIMS[arguments.known(word, CLAIMS, "claim", "timm-conformance claims")] for word in words]
+    for claim in wanted:
+        if claim.lacks is not None:
+            raise CouldNotRun(claim.lacks)
+    return wanted
+
+
+def release_called(word: str) -> Release:
+    """The timm of that version, fetched if need be.
+
+    Raises:
+        CouldNotRun: There is none, or it cannot be had.
+    """
+    from conformance.run.wheels import NoSuchRelease, release
+
+    try:
+        return release(word)
+    except NoSuchRelease as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def names_in(release: Release, imports: Iterable[str]) -> list[str]:
+    """The models of a release, with those that the modules register.
+
+    Raises:
+        CouldNotRun: The release or a module cannot be imported.
+    """
+    if release.path is None:
+        arguments.import_all(imports)
+        from conformance.subject import names
+
+        return names()
+    from conformance.run.elsewhere import Elsewhere
+    from conformance.run.wheels import NoSuchRelease
+
+    try:
+        with Elsewhere(release, tuple(imports)) as there:
+            return list(there.registry().models)
+    except NoSuchRelease as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def tell_changes(comparison: Comparison, form: str, output: Path | None) -> None:
+    """Say what was found, in a format, where it was asked for."""
+    from conformance.report.changes import render_changes
+
+    if output is not None and output != Path("-"):
+        arguments.write_whole(output, render_changes(comparison, form))
+        typer.echo(str(output), err=True)
+    elif form == "text":
+        from conformance.report.changes_text import print_changes
+
+        print_changes(comparison, console())
+    else:
+        sys.stdout.buffer.write(render_changes(comparison, form))
+        sys.stdout.buffer.flush()
+
+
+def form_called(word: str, output: Path | None) -> str:
+    """The format of that name, with a place to write it: told before the work.
+
+    Raises:
+        CouldNotRun: There is no such format, or nothing can be written there.
+    """
+    from conformance.report.changes import FORMATS
+
+    if output is not None and output != Path("-"):
+        arguments.writable(output)
+    return arguments.known(word, FORMATS, "format", "timm-conformance upgrade --help")

@@ -1,0 +1,75 @@
+"""This module is `timm-conformance upgrade`: two releases of timm, compared for some models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conformance import arguments
+from conformance.arguments import CouldNotRun
+from conformance.commands.choosing import chosen, wanted
+from conformance.commands.shared import FINDINGS, expected_by, form_called, release_called, tell_changes
+
+
+def upgrade(
+    before: Annotated[str, typer.Argument(metavar="FROM", help="The release in use, or `installed`.")],
+    after: Annotated[str, typer.Argument(metavar="TO", help="The release to go to, or `installed`.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="GLOB", help="Models by name or glob; all if nothing says which.")
+    ] = None,
+    models_from: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Models that this file or directory names, in code or configuration."),
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(metavar="KIND,...", help="What fails: broken,drifted,undecided,removed by default."),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="text|markdown|json|github|junit", help="How to say what was found.")
+    ] = "text",
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
+    ] = None,
+    workers: Annotated[str, typer.Option("-n", metavar="auto|N", help="How many processes decide.")] = "auto",
+    expectations: Annotated[
+        str | None, typer.Option(metavar="FILE|none", help="Expect what FILE says too, or nothing at all.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="PATH", help="Write there instead of standard output.")] = None,
+) -> int:
+    """Say what another release of timm changes.
+
+    Which claims break, and whether each model computes the same. Exits 1 if something is found.
+    """
+    form = form_called(form, output)
+    project = wanted(models, models_from, imports, expectations, fail_on)
+    wanted_workers = arguments.workers_called(workers)
+    expected = expected_by(project.expectations)
+    releases = release_called(before), release_called(after)
+
+    import msgspec
+
+    from conformance.run.elsewhere import Elsewhere
+    from conformance.run.upgrade import Choice, NotAudited, Pair
+    from conformance.run.upgrade import upgrade as compare_all
+    from conformance.run.wheels import NoSuchRelease
+
+    try:
+        with Elsewhere(releases[0], project.imports) as old, Elsewhere(releases[1], project.imports) as new:
+            pair = Pair(old, new)
+            registries = pair.registries()
+            names = sorted({*registries[0].models, *registries[1].models})
+            which = chosen(project, names, registries[0].deprecated | registries[1].deprecated)
+            choice = Choice(which.models, imports=project.imports, workers=wanted_workers)
+            comparison = compare_all(pair, choice, expected, lambda doing: typer.echo(doing, err=True))
+    except NoSuchRelease as error:
+        raise CouldNotRun(str(error)) from error
+    except NotAudited as error:
+        typer.echo(f"timm-conformance: {error}", err=True)
+        return error.code
+    comparison = msgspec.structs.replace(comparison, fail_on=project.fail_on, notes=(*comparison.notes, *which.notes))
+    tell_changes(comparison, form, output)
+    return FINDINGS if comparison.failing() else 0

@@ -1,0 +1,153 @@
+"""This module groups what was found of models: those of which the same is to be said are one finding."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conformance.gate.changes import CellChange, Comparison, Kind, ModelChange, Output, Parting, Status
+from conformance.record import Evidence
+from conformance.release import Step
+
+_MOST_NAMED = 20
+"""Models that a command is written out for; for more, the file is named that has them."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing to say of some models."""
+
+    kind: Kind
+    what: str
+    """A sentence without its full stop; of the first model, where they differ in numbers."""
+    models: tuple[str, ...]
+    detail: tuple[str, ...] = ()
+    fails: bool = False
+    reproduce: str = ""
+    """The command that shows it again."""
+    accept: str = ""
+    """The command that declares it to be expected."""
+
+
+def found(comparison: Comparison) -> list[Found]:
+    """Everything that was found, the worst first, and of one kind what concerns most models."""
+    groups: dict[tuple[Kind, str], list[tuple[ModelChange, str, tuple[str, ...]]]] = {}
+    for change in comparison.models:
+        for kind, what, detail, key in _said(change):
+            groups.setdefault((kind, key), []).append((change, what, detail))
+    order = list(Kind)
+    listed = [_grouped(comparison, kind, entries) for (kind, _), entries in groups.items()]
+    return sorted(listed, key=lambda one: (not one.fails, order.index(one.kind), -len(one.models), one.what))
+
+
+def _said(change: ModelChange) -> Iterator[tuple[Kind, str, tuple[str, ...], str]]:
+    """Kind, sentence, detail, and what groups it with those of other models."""
+    if change.presence is Kind.REMOVED:
+        yield Kind.REMOVED, "the model is gone, and no other name stands for it", (), ""
+    if change.presence is Kind.ADDED:
+        yield Kind.ADDED, "the model is new", (), ""
+    if change.was is not None:
+        yield Kind.RENAMED, f"{change.was} is called {change.model}", (), f"{change.was} {change.model}"
+    for cell in change.cells:
+        if cell.is_break:
+            yield (Kind.BROKEN, *_of_cell(cell))
+        elif cell.is_mended:
+            yield Kind.MENDED, f"{cell.claim} holds", (), cell.claim
+    yield from _of_outputs(change.outputs)
+    for kind, sentences in change.surface.items():
+        for sentence in sentences:
+            yield kind, sentence, (), sentence
+
+
+def _of_cell(cell: CellChange) -> tuple[str, tuple[str, ...], str]:
+    what = f"{cell.claim} held and is {cell.after.verdict}: {cell.after.reason}"
+    return what, (), f"{cell.claim} {cell.after.cause or _without_numbers(what)}"
+
+
+def _of_outputs(outputs: dict[str, Output]) -> Iterator[tuple[Kind, str, tuple[str, ...], str]]:
+    """One sentence for all outputs of which the same is to be said."""
+    for status, kind in ((Status.DRIFTED, Kind.DRIFTED), (Status.UNDECIDED, Kind.UNDECIDED)):
+        names = [name for name, output in outputs.items() if output.status is status]
+        said: dict[str, list[str]] = {}
+        for name in names:
+            said.setdefault(_without_numbers(_of_output(outputs[name])), []).append(name)
+        for key, alike in said.items():
+            first = outputs[alike[0]]
+            places = first.parting
+            parted = "" if places is None else f"{_place(places.before)} {_place(places.after)}"
+            yield (
+                kind,
+                f"{', '.join(alike)}: {_of_output(first)}",
+                _parts(places),
+                f"{' '.join(alike)} {key} {parted}",
+            )
+
+
+def _of_output(output: Output) -> str:
+    if output.status is Status.UNDECIDED or output.evidence is Evidence.OBSERVED:
+        return str(output.reason)
+    numbers = []
+    if output.relative_error is not None:
+        numbers.append(f"relative error {output.relative_error:.2g}")
+    if output.cosine_similarity is not None:
+        numbers.append(f"cosine similarity {output.cosine_similarity:.4f}")
+    return f"{', '.join(numbers)} ({output.reason})"
+
+
+def _parts(parting: Parting | None) -> tuple[str, ...]:
+    if parting is None:
+        return ()
+    return tuple(
+        f"{when} {_step(step)}" for when, step in (("before", parting.before), ("after ", parting.after)) if step
+    )
+
+
+def _step(step: Step) -> str:
+    return f"{step.operation.removeprefix('aten.')} at {step.place}" if step.place else step.operation
+
+
+def _place(step: Step | None) -> str:
+    """The place without its line, which an edit elsewhere in the file moves."""
+    return re.sub(r":\d+", "", step.place or step.operation) if step else ""
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text)
+
+
+def _grouped(comparison: Comparison, kind: Kind, entries: list[tuple[ModelChange, str, tuple[str, ...]]]) -> Found:
+    first, what, detail = entries[0]
+    models = tuple(change.model for change, _, _ in entries)
+    is_failing = kind in comparison.fail_on and any(kind in change.unexpected for change, _, _ in entries)
+    claim, verdict = None, ""
+    if kind is Kind.BROKEN:  # as `_of_cell` words it
+        claim = what.partition(" ")[0]
+        verdict = next(str(cell.after.verdict) for cell in first.cells if cell.claim == claim)
+    return Found(
+        kind=kind,
+        what=what,
+        models=models,
+        detail=detail,
+        fails=is_failing,
+        reproduce=_reproduce(comparison, first, claim),
+        accept=_accept(comparison, models, kind, claim, verdict) if is_failing else "",
+    )
+
+
+def _reproduce(comparison: Comparison, change: ModelChange, claim: str | None) -> str:
+    model = shlex.quote(change.was or change.model)
+    if claim is not None:
+        return f"timm-conformance audit {shlex.quote(change.model)} --claim {claim} --timm {comparison.after.timm}"
+    return f"timm-conformance upgrade {comparison.before.timm} {comparison.after.timm} {model}"
+
+
+def _accept(comparison: Comparison, models: tuple[str, ...], kind: Kind, claim: str | None, verdict: str) -> str:
+    named = " ".join(map(shlex.quote, models[:_MOST_NAMED]))
+    what = f"--claim {claim} --verdict {verdict}" if claim is not None else f"--change {kind}"
+    more = " …" if len(models) > _MOST_NAMED else ""
+    return (
+        f"timm-conformance expectations update expectations.toml {named}{more} {what} "
+        f"--timm {comparison.after.timm} --reason '…'"
+    )

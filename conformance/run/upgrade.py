@@ -1,0 +1,226 @@
+"""This module compares two releases of timm: both are audited, each in processes of its own, and what differs is run.
+
+Fingerprints that are equal settle an output. For one whose fingerprints differ the older release draws weights and the
+newer one loads them; where what comes out differs, both list their operations to find where they part.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from conformance.gate.changes import OUTPUTS, Comparison, Kind, ModelChange, Output, Status
+from conformance.gate.compare import compare, needs_settling, sorted_and_judged, versions_of
+from conformance.gate.expectations import Expectations
+from conformance.gate.parting import parting
+from conformance.record import Evidence, Record, Run
+from conformance.record_file import read_run
+from conformance.release import Carried, Measured, Registry, Step, Surface
+from conformance.run import local
+from conformance.run.elsewhere import Elsewhere, NotAnswered
+from conformance.run.wheels import Release
+
+
+class NotAudited(Exception):
+    """An audit of one of the releases did not come to its end. Its text says why, its `code` is the exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two releases, each with a process that answers for it."""
+
+    before: Elsewhere
+    after: Elsewhere
+
+    def registries(self) -> tuple[Registry, Registry]:
+        """What both know of names.
+
+        Raises:
+            NoSuchRelease: One of them cannot be imported.
+        """
+        with ThreadPoolExecutor(2) as both:
+            old, new = both.map(Elsewhere.registry, (self.before, self.after))
+        return old, new
+
+    def renamed(self) -> dict[str, str]:
+        """Names that only the older release lists, with those that the newer one has for them."""
+        old, new = self.registries()
+        known = frozenset(new.models)
+        found = {}
+        for name in old.models:
+            successor = (new.deprecated.get(name) or "").partition(".")[0]
+            if name not in known and successor in known:
+                found[name] = successor
+        return found
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which models are compared: names of either release, and how to go about it."""
+
+    models: tuple[str, ...]
+    imports: tuple[str, ...] = ()
+    workers: int | Literal["auto"] = "auto"
+
+
+def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callable[[str], None]) -> Comparison:
+    """What becomes of these models when one release takes the place of the other; `tell` is told what is being done.
+
+    Raises:
+        NoSuchRelease: A release cannot be imported.
+        NotAudited: An audit failed or was interrupted.
+    """
+    old, new = pair.registries()
+    renamed = pair.renamed()
+    chosen = set(choice.models)
+    common = [
+        (name, renamed.get(name, name))
+        for name in old.models
+        if (name in chosen or renamed.get(name) in chosen) and renamed.get(name, name) in new.models
+    ]
+    tell(f"what timm {old.version} and {new.version} say of {len(common)} models")
+    surfaces = _surfaces(pair, common)
+    before = _audited(pair.before.release, sorted({name for name, _ in common}), choice)
+    after = _audited(pair.after.release, sorted({place for _, place in common}), choice)
+    settled = _settled(pair, before, after, common, tell)
+    compared = compare(before, after, expectations, renamed=renamed, settled=settled, surfaces=surfaces)
+    removed = [name for name in old.models if name in chosen and name not in renamed and name not in new.models]
+    places = {place for _, place in common}
+    added = [name for name in new.models if name in chosen and name not in places]
+    others = [
+        *(ModelChange(model=name, presence=Kind.REMOVED) for name in removed),
+        *(ModelChange(model=name, presence=Kind.ADDED) for name in added),
+    ]
+    models = sorted_and_judged((*compared.models, *others), expectations, versions_of(after.header))
+    return msgspec.structs.replace(compared, models=models)
+
+
+def _surfaces(pair: Pair, common: Iterable[tuple[str, str]]) -> tuple[Mapping[str, Surface], Mapping[str, Surface]]:
+    """What both releases say of the models, asked at once."""
+
+    def all_of(there: Elsewhere, names: Sequence[str]) -> dict[str, Surface]:
+        found = {}
+        for name in names:
+            try:
+                found[name] = there.surface(name)
+            except NotAnswered as error:
+                found[name] = Surface(model=name, problem=str(error))
+        return found
+
+    pairs = list(common)
+    with ThreadPoolExecutor(2) as both:
+        old = both.submit(all_of, pair.before, [name for name, _ in pairs])
+        new = both.submit(all_of, pair.after, [place for _, place in pairs])
+        return old.result(), new.result()
+
+
+def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
+    """The core tier of the models, in a release."""
+    with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
+        selection = local.Selection(
+            output=Path(directory, "run.jsonl"),
+            models=tuple(models),
+            imports=choice.imports,
+            workers=choice.workers,
+            expectations="none",
+            memory=4.0,
+            release=release,
+        )
+        code = local.audit(selection)
+        if code != local.WRITTEN:
+            raise NotAudited(f"the audit of timm {release.version} did not come to its end", code)
+        return read_run(selection.output)
+
+
+def _settled(
+    pair: Pair, before: Run, after: Run, common: Iterable[tuple[str, str]], tell: Callable[[str], None]
+) -> dict[tuple[str, str], Output]:
+    """What became of the outputs whose fingerprints do not say it."""
+    old = {record.model: record for record in before.records}
+    new = {record.model: record for record in after.records}
+    pending = [
+        (name, place, outputs)
+        for name, place in common
+        if (outputs := [output for output in OUTPUTS if needs_settling(old[name], new[place], output)])
+    ]
+    found: dict[tuple[str, str], Output] = {}
+    for number, (name, place, outputs) in enumerate(pending, start=1):
+        tell(f"what {place} gives in both, {number} of {len(pending)}")
+        for output, became in _became(pair, old[name], new[place], outputs).items():
+            found[place, output] = became
+    return found
+
+
+def _became(pair: Pair, left: Record, right: Record, outputs: Sequence[str]) -> dict[str, Output]:
+    """What became of some outputs of one model."""
+    size = left.input_size if left.input_size != right.input_size else None
+    if size is not None:  # compared at the older one, since another size is another computation
+        listed = {output: _steps(pair, left.model, right.model, output, size) for output in outputs}
+        if all(_are_one(*sides) for sides in listed.values()):
+            why = f"on images of the older size, {' by '.join(map(str, size[1:]))} pixels"
+            return {output: Output(status=Status.SAME, evidence=Evidence.PROVED, reason=why) for output in outputs}
+    with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
+        file = Path(directory, "weights.pt")
+        try:
+            pair.before.depart(left.model, file)
+            carried = pair.after.arrive(right.model, file)
+        except NotAnswered as error:
+            reason = f"it could not be measured: {error}"
+            return {output: Output(status=Status.UNDECIDED, reason=reason) for output in outputs}
+    found = {}
+    for output in outputs:
+        became = _read(carried.outputs[output], carried)
+        if became.status is not Status.SAME:
+            sides = _steps(pair, left.model, right.model, output, size)
+            became = msgspec.structs.replace(became, parting=parting(*sides))
+        found[output] = became
+    return found
+
+
+def _read(measured: Measured, carried: Carried) -> Output:
+    how = f"in {carried.dtype}"
+    if carried.loaded_by == "timm":
+        how += ", with the weights' names as timm's own filter for checkpoints changes them"
+    if measured.is_same is None:
+        return Output(
+            status=Status.UNDECIDED,
+            reason=measured.problem or f"the difference is neither rounding nor clearly more, {how}",
+            relative_error=measured.relative_error,
+            cosine_similarity=measured.cosine_similarity,
+        )
+    return Output(
+        status=Status.SAME if measured.is_same else Status.DRIFTED,
+        evidence=Evidence.MEASURED if measured.problem is None else Evidence.OBSERVED,
+        reason=measured.problem or how,
+        relative_error=measured.relative_error,
+        cosine_similarity=measured.cosine_similarity,
+    )
+
+
+def _steps(pair: Pair, left: str, right: str, output: str, size: Sequence[int] | None) -> tuple[list[Step], list[Step]]:
+    """The operations of both releases; none where a model cannot be run so."""
+
+    def of(there: Elsewhere, name: str) -> list[Step]:
+        try:
+            return there.steps(name, output, size)
+        except NotAnswered:
+            return []
+
+    with ThreadPoolExecutor(2) as both:
+        old, new = both.submit(of, pair.before, left), both.submit(of, pair.after, right)
+        return old.result(), new.result()
+
+
+def _are_one(left: Sequence[Step], right: Sequence[Step]) -> bool:
+    """Whether both lists end in the same computation."""
+    return bool(left and right) and left[-1].digest is not None and left[-1].digest == right[-1].digest
