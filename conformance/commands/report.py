@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from conformance import arguments
-from conformance.commands.shared import read
+from conformance.arguments import CouldNotRun
+from conformance.commands.shared import form_called, read, tell_changes
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Record files, .jsonl or .jsonl.gz.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records, .jsonl or .jsonl.gz; changes, .json.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -25,10 +26,13 @@ def report(
         str | None, typer.Option("--format", metavar="html|markdown|json", help="html, or what the output's name says.")
     ] = None,
 ) -> None:
-    """Render records as a page, Markdown or JSON.
+    """Render records as a page, Markdown or JSON; or what `upgrade --format json` wrote, in another format.
 
     Exits 0 whatever the verdicts.
     """
+    if any(file.suffix == ".json" for file in files):
+        _tell(files, output, form)
+        return
     from conformance.report.formats import SUFFIXES, render
 
     by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
@@ -43,3 +47,17 @@ def report(
         else:
             arguments.write_whole(target, content)
             typer.echo(str(target))
+
+
+def _tell(files: list[Path], output: Path | None, form: str | None) -> None:
+    """Render what an upgrade was found to change."""
+    from conformance.report.changes_machine import NoChanges, read_changes
+
+    if len(files) > 1:
+        raise CouldNotRun("the changes of an upgrade are rendered alone; name one .json file")
+    form = form_called(form or "text", output)
+    try:
+        comparison = read_changes(files[0])
+    except NoChanges as error:
+        raise CouldNotRun(str(error)) from error
+    tell_changes(comparison, form, output)

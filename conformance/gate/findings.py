@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conformance.gate.changes import CellChange, Comparison, Kind, ModelChange, Output, Parting, Status
-from conformance.record import Evidence
+from conformance.gate.changes import OUTPUTS, CellChange, Comparison, Kind, ModelChange, Output, Parting, Status
+from conformance.record import Evidence, printable
 from conformance.release import Step
 
 _MOST_NAMED = 20
@@ -33,12 +33,12 @@ class Found:
 
 def found(comparison: Comparison) -> list[Found]:
     """Everything that was found, the worst first, and of one kind what concerns most models."""
-    groups: dict[tuple[Kind, str], list[tuple[ModelChange, str, tuple[str, ...]]]] = {}
+    groups: dict[tuple[Kind, str | None, str], list[tuple[ModelChange, str, tuple[str, ...]]]] = {}
     for change in comparison.models:
         for kind, what, detail, key in _said(change):
-            groups.setdefault((kind, key), []).append((change, what, detail))
+            groups.setdefault((kind, change.expected.get(kind), key), []).append((change, what, detail))
     order = list(Kind)
-    listed = [_grouped(comparison, kind, entries) for (kind, _), entries in groups.items()]
+    listed = [_grouped(comparison, kind, why, entries) for (kind, why, _), entries in groups.items()]
     return sorted(listed, key=lambda one: (not one.fails, order.index(one.kind), -len(one.models), one.what))
 
 
@@ -69,7 +69,7 @@ def _of_cell(cell: CellChange) -> tuple[str, tuple[str, ...], str]:
 def _of_outputs(outputs: dict[str, Output]) -> Iterator[tuple[Kind, str, tuple[str, ...], str]]:
     """One sentence for all outputs of which the same is to be said."""
     for status, kind in ((Status.DRIFTED, Kind.DRIFTED), (Status.UNDECIDED, Kind.UNDECIDED)):
-        names = [name for name, output in outputs.items() if output.status is status]
+        names = [name for name in OUTPUTS if name in outputs and outputs[name].status is status]
         said: dict[str, list[str]] = {}
         for name in names:
             said.setdefault(_without_numbers(_of_output(outputs[name])), []).append(name)
@@ -117,22 +117,24 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text)
 
 
-def _grouped(comparison: Comparison, kind: Kind, entries: list[tuple[ModelChange, str, tuple[str, ...]]]) -> Found:
+def _grouped(
+    comparison: Comparison, kind: Kind, expected: str | None, entries: list[tuple[ModelChange, str, tuple[str, ...]]]
+) -> Found:
     first, what, detail = entries[0]
     models = tuple(change.model for change, _, _ in entries)
-    is_failing = kind in comparison.fail_on and any(kind in change.unexpected for change, _, _ in entries)
+    is_failing = kind in comparison.fail_on and expected is None
     claim, verdict = None, ""
     if kind is Kind.BROKEN:  # as `_of_cell` words it
         claim = what.partition(" ")[0]
         verdict = next(str(cell.after.verdict) for cell in first.cells if cell.claim == claim)
     return Found(
         kind=kind,
-        what=what,
+        what=what if expected is None else f"{what} (expected: {expected})",
         models=models,
         detail=detail,
         fails=is_failing,
-        reproduce=_reproduce(comparison, first, claim),
-        accept=_accept(comparison, models, kind, claim, verdict) if is_failing else "",
+        reproduce=printable(_reproduce(comparison, first, claim)),
+        accept=printable(_accept(comparison, models, kind, claim, verdict)) if is_failing else "",
     )
 
 

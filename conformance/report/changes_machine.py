@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
@@ -64,6 +65,24 @@ def changes_json(comparison: Comparison) -> bytes:
         comparison=comparison,
     )
     return msgspec.json.encode(document, order="sorted") + b"\n"
+
+
+class NoChanges(Exception):
+    """A file that is not what `upgrade --format json` writes. Its text is one sentence."""
+
+
+def read_changes(path: Path) -> Comparison:
+    """The comparison that `--format json` wrote to a file.
+
+    Raises:
+        NoChanges: It is something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Document).comparison
+    except OSError as error:
+        raise NoChanges(f"{str(path)!r} cannot be read ({error.strerror or error}); name a file") from error
+    except (ValueError, RecursionError) as error:
+        raise NoChanges(f"{str(path)!r} is not what `upgrade --format json` writes: {printable(str(error))}") from error
 
 
 def changes_schema() -> bytes:

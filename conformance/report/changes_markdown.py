@@ -28,6 +28,7 @@ def changes_markdown(comparison: Comparison) -> str:
         f"| --- |{' ---: |' * len(words)}",
         *(f"| {name} | {' | '.join(map(str, counts.values()))} |" for name, counts in statuses.items()),
         "",
+        "",
     ]
     everything = found(comparison)
     return _filled(

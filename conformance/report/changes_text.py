@@ -70,7 +70,8 @@ def verdict(comparison: Comparison) -> str:
         return f"Nothing stands against it: of {models}, none is {_listed(comparison)}.{declared}"
     counts = {kind: sum(kind in change.unexpected for change in failing) for kind in comparison.fail_on}
     parts = ", ".join(f"{number} {WORDS[kind]}" for kind, number in counts.items() if number)
-    return f"{len(failing)} of {counted(len(comparison.models), 'model')} stand against it: {parts}.{declared}"
+    stand = "stands" if len(failing) == 1 else "stand"
+    return f"{len(failing)} of {counted(len(comparison.models), 'model')} {stand} against it: {parts}.{declared}"
 
 
 def _listed(comparison: Comparison) -> str:
