@@ -199,7 +199,10 @@ def test_a_document_tells_commands_and_options_that_exist(path, pytestconfig):
     text = path.read_text(encoding="utf-8")
     for name, rest in told_commands(text):
         assert name in COMMANDS, name
-        options = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
+        command = COMMANDS[name]
+        if hasattr(command, "commands") and rest.split() and "|" not in rest:  # `expectations check FILE`
+            command = command.commands[rest.split()[0]]
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.split("&&")[0].split("#")[0])) <= options, rest
     absent = object()
     options = {option.replace("-", "_") for option in re.findall(r"--(timm-[a-z]+)", text)}
