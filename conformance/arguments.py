@@ -167,4 +167,4 @@ def write_whole(path: Path, content: bytes) -> None:
 def _nearest(word: str, words: Collection[str], cutoff: float = 0.5) -> str:
     folded = {known.casefold(): known for known in words}
     near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=cutoff)
-    return f"did you mean {folded[near[0]]!r}?" if near else ""
+    return f"did you mean {str(folded[near[0]])!r}?" if near else ""
