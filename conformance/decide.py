@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
+from types import TracebackType
 
 import msgspec
+import torch
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import (
@@ -45,6 +47,14 @@ OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contigu
 
 RAISING = ("RAISE_VARARGS", "RERAISE")
 """What statements that raise are compiled to."""
+
+TORCH_CHECK = torch.__file__
+"""Where `torch._check` raises what whoever called it asked for."""
+
+PYTHON_KERNELS = tuple(
+    str(PurePath(torch.__file__).parent / name) for name in ("_meta_registrations.py", "_prims", "_refs", "_decomp")
+)
+"""Files and folders of torch's kernels that are written in Python."""
 
 LONGEST_READ = 20_000
 """Characters of a message that are looked at."""
@@ -245,16 +255,24 @@ def _must_be_seen_on_real_tensors(claim: Claim, error: BaseException) -> bool:
 
     TorchScript's compiler looks at source and at no device; those that run the model with tensors of the device meet
     what its source asks of it. Elsewhere a statement of Python may have asked, or the message speaks of it; a kernel
-    that is given wrong shapes does neither.
+    that is given wrong shapes does neither, also where it is written in Python, as many meta kernels are.
     """
     if claim.group in ("torchscript", "capture"):
         return claim.group == "capture"
     if OF_LAYOUT.search(_text(error)):
         return True
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] in RAISING
+    places = list(_places(error.__traceback__))
+    if not places or dis.opname[places[-1].tb_frame.f_code.co_code[places[-1].tb_lasti]] not in RAISING:
+        return False
+    files = [place.tb_frame.f_code.co_filename for place in places]
+    asked_by = next((file for file in reversed(files) if file != TORCH_CHECK), TORCH_CHECK)
+    return not asked_by.startswith(PYTHON_KERNELS)
+
+
+def _places(innermost: TracebackType | None) -> Iterator[TracebackType]:
+    while innermost is not None:
+        yield innermost
+        innermost = innermost.tb_next
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from conformance.engine.values import Values
 
 Look = tuple[object, ...]
@@ -127,6 +129,27 @@ def doubled_and_halved(values: Values, label: str, arguments: Sequence[object], 
     if alpha != 1 or looks != (node.payload,) or source.label != "tensor" or source.payload[3] != node.payload[3]:
         return None
     return added.children[0] if node.payload[3] in FLOATING else None
+
+
+def is_resized_to_itself(label: str, arguments: Sequence[object]) -> bool:
+    """Whether an image is interpolated to the size that it has, which gives its elements back.
+
+    timm's exported models do it with position embeddings (timm/layers/pos_embed.py). Pixels lie on pixels then, and the
+    cubic filter is 1 at 0 and 0 at whole numbers, in any dtype (aten/src/ATen/native/cpu/UpSampleKernel.cpp,
+    HelperInterpCubic::aa_filter): each result is x + 0 · (its neighbours). It is x unless a neighbour is no finite
+    number; a zero may change its sign. `arguments` are the operation's own.
+    """
+    if label != "aten._upsample_bicubic2d_aa.default":
+        return False
+    image, size, align_corners, *scales = arguments
+    return (
+        isinstance(image, torch.Tensor)
+        and isinstance(size, list | tuple)
+        and all(type(side) is int for side in size)
+        and tuple(size) == tuple(image.shape[2:])
+        and align_corners is False
+        and all(scale is None for scale in scales)
+    )
 
 
 def taken_from_a_number(values: Values, label: str, arguments: Sequence[object], operands: Sequence[int]) -> int | None:

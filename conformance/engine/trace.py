@@ -37,6 +37,7 @@ from conformance.engine.rewrites import (
     canonical,
     copied,
     doubled_and_halved,
+    is_resized_to_itself,
     taken_from_a_number,
 )
 from conformance.engine.shapes import IN_PLACE, Plan
@@ -322,6 +323,11 @@ class _Call:
         halved = doubled_and_halved(values, known.label, self.arguments, self.children)
         if halved is not None:
             self._hold_result(new[0], copied(values, halved, geometry(new[0]), new[0].untyped_storage().nbytes()))
+            return
+        if is_resized_to_itself(known.label, self.arguments):
+            self._hold_result(
+                new[0], copied(values, self.children[0], geometry(new[0]), new[0].untyped_storage().nbytes())
+            )
             return
         done = self._operation(known.label, looks)
         entered: set[int] = set()

@@ -450,6 +450,61 @@ def test_whole_numbers_are_not_subtracted_by_this_rule():
     assert numbering(lambda: x.neg() + 1) != numbering(lambda: 1 - x)
 
 
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, 7, 5), (1, 1, 1, 1), (1, 2, 1, 64)], ids=str)
+def test_an_image_that_is_resized_to_its_own_size_is_itself(dtype, shape):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator).to(dtype)
+    x[0, 0, 0, 0] = torch.finfo(dtype).max
+    x[-1, -1, -1, -1] = torch.finfo(dtype).smallest_normal
+    for image in (x, x.contiguous(memory_format=torch.channels_last)):
+        assert same_bits(torch.ops.aten._upsample_bicubic2d_aa(image, list(shape[2:]), False), x)
+
+
+def test_where_resizing_to_the_same_size_is_not_nothing_is_what_the_rule_says():
+    x = torch.tensor([[[[-0.0, 1.0, 2.0, INF]]]])
+    given = torch.ops.aten._upsample_bicubic2d_aa(x, [1, 4], False)[0, 0, 0]
+    assert torch.equal(given[:2], x[0, 0, 0, :2])  # a zero is a zero, of whichever sign
+    assert given[2].isnan()
+
+
+RESIZED = torch.ops.aten._upsample_bicubic2d_aa
+
+
+def as_image(x):
+    return x.reshape(1, 2, 3, 4)
+
+
+def test_resizing_to_the_same_size_is_nothing(numbering):
+    assert numbering.equal(lambda x, y: RESIZED(as_image(x), [3, 4], False), lambda x, y: as_image(x).clone())
+    last = torch.channels_last
+    assert numbering.equal(
+        lambda x, y: RESIZED(as_image(x).contiguous(memory_format=last), [3, 4], False),
+        lambda x, y: as_image(x).contiguous(memory_format=last),
+    )
+    assert numbering.equal(
+        lambda x, y: torch.nn.functional.interpolate(as_image(x), size=(3, 4), mode="bicubic", antialias=True),
+        lambda x, y: as_image(x).clone(),
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: RESIZED(as_image(x), [3, 5], False)[..., :4],
+        lambda x, y: RESIZED(as_image(x), [3, 4], True),
+        lambda x, y: RESIZED(as_image(x), [3, 4], False, 1.0, 1.0),
+        lambda x, y: RESIZED(as_image(x), [3, 4], False, 2.0, None),
+        lambda x, y: torch.ops.aten._upsample_bilinear2d_aa(as_image(x), [3, 4], False),
+        lambda x, y: torch.ops.aten.upsample_bicubic2d(as_image(x), [3, 4], False),
+        lambda x, y: RESIZED(as_image(y), [3, 4], False),
+        lambda x, y: RESIZED(as_image(x), [4, 3], False).reshape(1, 2, 3, 4),
+    ],
+)
+def test_what_only_looks_like_resizing_to_the_same_size_is_something(numbering, function):
+    assert not numbering.equal(function, lambda x, y: as_image(x).clone())
+
+
 # All of them
 
 
@@ -479,8 +534,9 @@ def test_no_rule_is_untested():
         "FLOATING",
         "copied",
         "doubled_and_halved",
+        "is_resized_to_itself",
         "taken_from_a_number",
     }
 
 
-IMPORTED = {"annotations", "Sequence", "Values", "Look"}
+IMPORTED = {"annotations", "Sequence", "Values", "Look", "torch"}
