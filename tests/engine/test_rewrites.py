@@ -455,17 +455,10 @@ def test_whole_numbers_are_not_subtracted_by_this_rule():
 def test_an_image_that_is_resized_to_its_own_size_is_itself(dtype, shape):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=generator).to(dtype)
-    x[0, 0, 0, 0] = torch.finfo(dtype).max
-    x[-1, -1, -1, -1] = torch.finfo(dtype).smallest_normal
+    edges = specimens(dtype)[:12][: x.numel()]
+    x.view(-1)[: len(edges)] = edges
     for image in (x, x.contiguous(memory_format=torch.channels_last)):
         assert same_bits(torch.ops.aten._upsample_bicubic2d_aa(image, list(shape[2:]), False), x)
-
-
-def test_where_resizing_to_the_same_size_is_not_nothing_is_what_the_rule_says():
-    x = torch.tensor([[[[-0.0, 1.0, 2.0, INF]]]])
-    given = torch.ops.aten._upsample_bicubic2d_aa(x, [1, 4], False)[0, 0, 0]
-    assert torch.equal(given[:2], x[0, 0, 0, :2])  # a zero is a zero, of whichever sign
-    assert given[2].isnan()
 
 
 RESIZED = torch.ops.aten._upsample_bicubic2d_aa
