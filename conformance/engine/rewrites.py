@@ -134,10 +134,10 @@ def doubled_and_halved(values: Values, label: str, arguments: Sequence[object], 
 def is_resized_to_itself(label: str, arguments: Sequence[object]) -> bool:
     """Whether an image is interpolated to the size that it has, which gives its elements back.
 
-    timm's exported models do it with position embeddings (timm/layers/pos_embed.py). Pixels lie on pixels then, and the
+    timm's exported models do it with position embeddings (timm/layers/pos_embed.py). Pixels lie on pixels, and the
     cubic filter is 1 at 0 and 0 at whole numbers, in any dtype (aten/src/ATen/native/cpu/UpSampleKernel.cpp,
-    HelperInterpCubic::aa_filter). On the CPU every bit is given back; a kernel that adds 0 · (its neighbours) may change
-    the sign of a zero, and a neighbour that is no finite number shows. `arguments` are the operation's own.
+    HelperInterpCubic::aa_filter). On the CPU every bit is given back; where a kernel adds 0 · (its neighbours), a zero
+    may change its sign, and a neighbour that is no finite number shows. `arguments` are the operation's own.
     """
     if label != "aten._upsample_bicubic2d_aa.default":
         return False

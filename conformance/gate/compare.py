@@ -44,7 +44,7 @@ def compare(
         expectations: What is expected of the latter.
         models: Names of either run; None compares all.
         renamed: Names of the first run with those that took their place.
-        settled: What is known of outputs, by name after and output, whose fingerprints differ or are missing.
+        settled: What is known of outputs, by name before and output, whose fingerprints differ or are missing.
         surfaces: By name, what both releases say of models besides.
     """
     renamed = renamed or {}
@@ -67,7 +67,7 @@ def compare(
             ModelChange(
                 model=place,
                 was=name if name != place else None,
-                outputs=_outputs(left, right, refusal, settled or {}, place),
+                outputs=_outputs(left, right, refusal, settled or {}),
                 cells=tuple(_cells(left, right, levels, expectations, versions)),
                 surface=_widths(left, right) | surface_changes(surfaces[0].get(name), surfaces[1].get(place)),
             )
@@ -127,9 +127,9 @@ def _common_claims(before: Header, after: Header) -> dict[str, ClaimEntry]:
 
 
 def _outputs(
-    left: Record, right: Record, refusal: str | None, settled: Mapping[tuple[str, str], Output], place: str
+    left: Record, right: Record, refusal: str | None, settled: Mapping[tuple[str, str], Output]
 ) -> dict[str, Output]:
-    return {name: _output(left, right, name, refusal, settled.get((place, name))) for name in OUTPUTS}
+    return {name: _output(left, right, name, refusal, settled.get((left.model, name))) for name in OUTPUTS}
 
 
 def needs_settling(left: Record, right: Record, name: str) -> bool:

@@ -6,20 +6,23 @@ newer one loads them; where what comes out differs, both list their operations t
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from conformance import __version__
 from conformance.gate.changes import OUTPUTS, Comparison, Kind, ModelChange, Output, Status
 from conformance.gate.compare import compare, needs_settling, sorted_and_judged, versions_of
 from conformance.gate.expectations import Expectations
 from conformance.gate.parting import parting
-from conformance.record import Evidence, Record, Run
+from conformance.record import Evidence, Footer, Header, Record, Run, Tier
 from conformance.record_file import read_run
 from conformance.release import Carried, Measured, Registry, Step, Surface
 from conformance.run import local
@@ -126,6 +129,18 @@ def _surfaces(pair: Pair, common: Iterable[tuple[str, str]]) -> tuple[Mapping[st
 
 def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
     """The core tier of the models, in a release."""
+    if not models:  # to an audit that would mean all of them
+        header = Header(
+            suite=__version__,
+            timm=release.version,
+            torch=version("torch"),
+            python=platform.python_version(),
+            tier=Tier.CORE,
+            started="",
+            subjects=0,
+            claims=(),
+        )
+        return Run(header=header, records=(), footer=Footer(subjects=0, verdicts={}))
     with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
         selection = local.Selection(
             output=Path(directory, "run.jsonl"),
@@ -145,7 +160,7 @@ def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
 def _settled(
     pair: Pair, before: Run, after: Run, common: Iterable[tuple[str, str]], tell: Callable[[str], None]
 ) -> dict[tuple[str, str], Output]:
-    """What became of the outputs whose fingerprints do not say it."""
+    """What became of the outputs whose fingerprints do not say it, by name before and output."""
     old = {record.model: record for record in before.records}
     new = {record.model: record for record in after.records}
     pending = [
@@ -157,7 +172,7 @@ def _settled(
     for number, (name, place, outputs) in enumerate(pending, start=1):
         tell(f"what {place} gives in both, {number} of {len(pending)}")
         for output, became in _became(pair, old[name], new[place], outputs).items():
-            found[place, output] = became
+            found[name, output] = became
     return found
 
 

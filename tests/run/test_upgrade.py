@@ -7,9 +7,11 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import conformance
 from conformance.run import wheels
 from tests.run.releases import changed_timm, write_wheel
 
@@ -160,6 +162,26 @@ def test_what_somebody_accepted_with_the_printed_command_fails_no_more(upgraded,
     told = command("upgrade", "installed", VERSION, cwd=tmp_path, variables=variables)
     assert told.returncode == 0, told.stderr
     assert "What was found of 1 model is declared to be expected." in told.stdout
+
+
+def test_the_steps_of_the_action_tell_a_job_everything(variables, tmp_path):
+    def steps(**inputs):
+        tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        given = {"FROM": "installed", "TO": VERSION, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "CI": "true"}
+        script = Path(conformance.__file__).parent.parent / ".ci" / "upgrade"
+        every = variables | given | {"PATH": tools} | inputs
+        return subprocess.run([str(script)], cwd=tmp_path, env=every, capture_output=True, text=True)
+
+    ran = steps(MODELS="test_mambaout")
+    assert ran.returncode == 1, ran.stderr
+    assert "::error title=removed%3A test_mambaout::" in ran.stdout
+    assert "1 of 1 model stands against it: 1 removed." in ran.stdout
+    assert "**- removed** test_mambaout" in (tmp_path / "summary.md").read_text()
+    (tmp_path / "train.py").write_text("import timm\ntimm.create_model('test_mambaout')\n")
+    assert steps(MODELS_FROM="train.py", FAIL_ON="drifted").returncode == 0
+    ran = steps(TO="9.9.2", MODELS="test_mambaout")
+    assert ran.returncode == 2
+    assert "near are 9.9.1" in ran.stderr
 
 
 def test_an_audit_of_another_release_judges_that_release(variables, tmp_path):
