@@ -11,6 +11,8 @@ import importlib
 import os
 import resource
 import sys
+import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from conformance.run.bench import end_with_parent
+from conformance.record import printable
 from conformance.run.chosen import arithmetic
 
 MEMORY = 8.0
@@ -28,17 +30,16 @@ MEMORY = 8.0
 
 
 def serve(channel: Any, parent: int, imports: Sequence[str]) -> None:
-    """Import timm, say which, and answer until the channel is closed."""
-    end_with_parent(parent)
+    """Import timm, say which, and answer until the channel is closed or the process `parent` is no more."""
     os.environ.update(arithmetic())
     warnings.simplefilter("ignore")
     faulthandler.enable()
     try:
         _import_all(imports)
     except BaseException as error:  # noqa: BLE001  # somebody else's module may raise anything
-        channel.send(_encoded("refused", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+        channel.send(_encoded("refused", printable(f"{type(error).__name__}: {error}")[:300]))
         return
-    channel.send(_encoded("answer", _settle_in()))
+    channel.send(_encoded("answer", _settle_in(_end_with(parent))))
     for question in channel:
         what, *arguments = msgspec.json.decode(question)
         channel.send(_answer(what, arguments))
@@ -51,14 +52,31 @@ def _import_all(modules: Sequence[str]) -> None:
         importlib.import_module(module)
 
 
-def _settle_in() -> Any:
+def _end_with(parent: int) -> int:
+    """End this process soon after its parent; the thread that sees to it.
+
+    Linux can be asked to do so (PR_SET_PDEATHSIG), and does it when the *thread* that started the process ends.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    assert watching.ident is not None
+    return watching.ident
+
+
+def _settle_in(watching: int) -> Any:
     import psutil
     import torch
 
     from conformance.run.examiner import receivers
     from conformance.subject import leave_out_threads, surfaces
 
-    leave_out_threads(receivers())
+    leave_out_threads({*receivers(), watching})
     torch.set_num_threads(1)
     room = psutil.Process().memory_info().vms + int(MEMORY * 2**30)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -68,6 +86,7 @@ def _settle_in() -> Any:
 
 def _answer(what: str, arguments: Sequence[Any]) -> str:
     from conformance.subject.carrying import NotCarried
+    from conformance.subject.refusals import said
 
     try:
         return _encoded("answer", _ERRANDS[what](*arguments))
@@ -76,7 +95,7 @@ def _answer(what: str, arguments: Sequence[Any]) -> str:
     except Exception as error:  # noqa: BLE001  # the boundary: what a model raises is an answer
         lines = traceback.extract_tb(error.__traceback__)
         place = f" ({Path(lines[-1].filename).name}:{lines[-1].lineno})" if lines else ""
-        return _encoded("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}")
+        return _encoded("failed", f"{said(error)}{place}")
 
 
 def _surface(name: str) -> Any:
@@ -109,5 +128,4 @@ _ERRANDS: MappingProxyType[str, Callable[..., Any]] = MappingProxyType(
 
 
 def _encoded(kind: str, value: Any) -> str:
-    """ASCII: a lone surrogate of an exception's text must not end the connection."""
-    return msgspec.json.encode([kind, value]).decode("utf-8", "replace")
+    return msgspec.json.encode([kind, value]).decode()

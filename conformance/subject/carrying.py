@@ -21,6 +21,7 @@ from conformance.engine import measure
 from conformance.release import Carried, Measured
 from conformance.subject.passes import tensors_of
 from conformance.subject.real import RealSubject
+from conformance.subject.refusals import said
 from conformance.subject.subject import Subject
 
 OUTPUTS = ("features", "pre_logits", "logits")
@@ -88,7 +89,7 @@ def _loaded(name: str, state: Mapping[str, torch.Tensor], classes: int | None) -
     try:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=declared, **arguments)
     except Exception as error:
-        raise NotCarried(f"its weights cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        raise NotCarried(f"its weights cannot be loaded: {said(error)}") from error
     return model.eval(), "timm"
 
 
@@ -108,7 +109,7 @@ def _outputs(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> dict
                 with measure.Rounding(0):
                     again = [tensor.clone() for tensor in tensors_of(call())]
             except Exception as error:  # noqa: BLE001  # the boundary: a model may raise anything
-                found[output] = {"raised": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+                found[output] = {"raised": said(error)}
             else:
                 found[output] = {"tensors": as_it_is, "again": again}
     return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from conformance.record import printable
+
 SOURCE_PLACE = re.compile(r'File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9})')
 """Where compilers point to."""
 
@@ -19,3 +21,15 @@ def is_of_meta(message: str) -> bool:
     """
     is_wordless = "TorchScript interpreter" in message and message.rstrip().endswith("RuntimeError:")
     return is_wordless or META_ONLY.search(message) is not None
+
+
+LONGEST_SAID = 300
+
+
+def said(error: BaseException) -> str:
+    """Class and message of an exception, on one line that can be printed; it may be hostile."""
+    try:
+        text = str(error)[: 10 * LONGEST_SAID]
+    except Exception as failure:  # noqa: BLE001  # a message that cannot be had is no reason to give up
+        text = f"a message that raises {type(failure).__name__}"
+    return printable(f"{type(error).__name__}: {text}")[:LONGEST_SAID]

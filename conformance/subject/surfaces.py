@@ -13,6 +13,7 @@ import torch
 
 from conformance.release import Pretrained, Registry, Surface
 from conformance.subject.names import names
+from conformance.subject.refusals import said
 from conformance.subject.subject import Subject
 
 WEIGHTS = ("url", "file", "hf_hub_id", "hf_hub_filename")
@@ -49,18 +50,17 @@ def surface_of(name: str) -> Surface:
         )
     except Exception as error:  # noqa: BLE001  # the boundary: what a model raises is what is known of it
         default_tag, pretrained = _pretrained(name, None)
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return Surface(model=name, default_tag=default_tag, pretrained=pretrained, problem=problem)
+        return Surface(model=name, default_tag=default_tag, pretrained=pretrained, problem=said(error))
     finally:
         subject.close()
 
 
 def _pretrained(name: str, model: torch.nn.Module | None) -> tuple[str | None, dict[str, Pretrained]]:
     """The default tag, and every declared set of weights by tag."""
+    alone = getattr(model, "default_cfg", None)
+    nameless = ("", {"": _declared(alone)}) if alone else (None, {})
     if "include_tags" not in inspect.signature(timm.list_models).parameters:
-        # Before timm 0.8 a model has one set of weights, which has no name.
-        alone = getattr(model, "default_cfg", None)
-        return ("", {"": _declared(alone)}) if alone else (None, {})
+        return nameless  # before timm 0.8 a model has one set of weights, which has no name
     configuration = timm.models.get_pretrained_cfg
     found = {}
     for full in timm.list_models(name, include_tags=True):
@@ -73,14 +73,16 @@ def _pretrained(name: str, model: torch.nn.Module | None) -> tuple[str | None, d
         default = configuration(name)
     except RuntimeError:
         default = None
-    if default is None:
-        return None, found
+    if default is None:  # a model of one's own, as a rule, that declares nothing to timm
+        return (None, found) if found else nameless
     tag = getattr(default, "tag", None) or ""
     return tag, found | {tag: _declared(default)}
 
 
 def _declared(configuration: Any) -> Pretrained:
     fields = asdict(configuration) if is_dataclass(configuration) else dict(configuration or {})  # type: ignore[arg-type]
+    if not fields:
+        return Pretrained()
     return Pretrained(
         weights=_chosen(fields, WEIGHTS),
         preprocessing=_resolved(fields) | _chosen(fields, SIZES),

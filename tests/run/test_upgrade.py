@@ -102,7 +102,7 @@ def test_each_model_is_told_for_what_was_done_to_it(upgraded):
     assert found == {
         "test_convnext": {"drifted"},
         "test_mambaout": {"removed"},
-        "test_nfnet_v2": {"renamed"},
+        "test_nfnet_v2": {"renamed", "weights"},
         "test_resnet": {"weights", "preprocessing"},
         "test_vit": {"broken"},
     }
