@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import hashlib
 import re
 import time
@@ -11,10 +10,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from types import TracebackType
 
 import msgspec
-import torch
 
 from conformance.claims import CLAIMS
 from conformance.claims.claim import (
@@ -29,7 +26,7 @@ from conformance.claims.claim import (
 from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
-from conformance.subject.refusals import SOURCE_PLACE, is_of_meta
+from conformance.subject.refusals import SOURCE_PLACE, is_of_meta, is_raised_by_a_statement
 from conformance.subject.subject import BATCH
 
 __all__ = ["Examination", "Shapes", "cell_of", "decide", "leave_out_threads", "normalised"]
@@ -44,17 +41,6 @@ MACHINE_PATH = re.compile(
 
 OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contiguous", re.IGNORECASE)
 """In the message of what real tensors may allow: meta kernels lay some results out in memory in another way."""
-
-RAISING = ("RAISE_VARARGS", "RERAISE")
-"""What statements that raise are compiled to."""
-
-TORCH_CHECK = torch.__file__
-"""Where `torch._check` raises what whoever called it asked for."""
-
-PYTHON_KERNELS = tuple(
-    str(PurePath(torch.__file__).parent / name) for name in ("_meta_registrations.py", "_prims", "_refs", "_decomp")
-)
-"""Files and folders of torch's kernels that are written in Python."""
 
 LONGEST_READ = 20_000
 """Characters of a message that are looked at."""
@@ -261,18 +247,7 @@ def _must_be_seen_on_real_tensors(claim: Claim, error: BaseException) -> bool:
         return claim.group == "capture"
     if OF_LAYOUT.search(_text(error)):
         return True
-    places = list(_places(error.__traceback__))
-    if not places or dis.opname[places[-1].tb_frame.f_code.co_code[places[-1].tb_lasti]] not in RAISING:
-        return False
-    files = [place.tb_frame.f_code.co_filename for place in places]
-    asked_by = next((file for file in reversed(files) if file != TORCH_CHECK), TORCH_CHECK)
-    return not asked_by.startswith(PYTHON_KERNELS)
-
-
-def _places(innermost: TracebackType | None) -> Iterator[TracebackType]:
-    while innermost is not None:
-        yield innermost
-        innermost = innermost.tb_next
+    return is_raised_by_a_statement(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -23,7 +23,10 @@ def report(
         ),
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", metavar="html|markdown|json", help="html, or what the output's name says.")
+        str | None,
+        typer.Option(
+            "--format", metavar="html|markdown|json|junit|badge", help="html, or what the output's name says."
+        ),
     ] = None,
 ) -> None:
     """Render records as a page, Markdown or JSON; or what `upgrade --format json` wrote, in another format.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,11 +11,11 @@ from conformance.gate.changes import CHANGES_VERSION, Comparison, Kind, ModelCha
 from conformance.gate.findings import Found, found
 from conformance.record import printable
 from conformance.report.changes_text import WORDS, heading, verdict
+from conformance.report.junit import document, xml_text
 from conformance.report.text import few
 
 MOST_ANNOTATIONS = 10
 """GitHub shows no more of one step."""
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +130,7 @@ def changes_junit(comparison: Comparison) -> bytes:
     suite = ElementTree.Element("testsuite", name=printable(heading(comparison)))
     counts = {"failures": 0, "errors": 0, "skipped": 0}
     for change in comparison.models:
-        case = ElementTree.SubElement(suite, "testcase", classname="upgrade", name=_xml(change.model))
+        case = ElementTree.SubElement(suite, "testcase", classname="upgrade", name=xml_text(change.model))
         failing = [kind for kind in change.unexpected if kind in comparison.fail_on]
         if failing:
             word = "error" if failing == [Kind.UNDECIDED] else "failure"
@@ -141,24 +140,13 @@ def changes_junit(comparison: Comparison) -> bytes:
         elif any(kind in comparison.fail_on for kind in change.expected):
             counts["skipped"] += 1
             why = "; ".join(f"{WORDS[kind]}: {reason}" for kind, reason in change.expected.items())
-            ElementTree.SubElement(case, "skipped", message=_xml(f"expected: {why}"))
+            ElementTree.SubElement(case, "skipped", message=xml_text(f"expected: {why}"))
     suite.attrib.update({"tests": str(len(comparison.models)), **{key: str(number) for key, number in counts.items()}})
-    suites = ElementTree.Element("testsuites", {**suite.attrib, "name": "timm-conformance"})
-    suites.append(suite)
-    ElementTree.indent(suites)
-    written: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
-    return written + b"\n"
+    return document(suite)
 
 
 def _told_of(comparison: Comparison, change: ModelChange) -> list[str]:
     alone = msgspec.structs.replace(comparison, models=(change,))
     return [
-        _xml(line) for one in found(alone) if one.fails for line in (f"{WORDS[one.kind]}: {_told(one)}").split("\n")
+        xml_text(line) for one in found(alone) if one.fails for line in (f"{WORDS[one.kind]}: {_told(one)}").split("\n")
     ]
-
-
-def _xml(text: str) -> str:
-    """Without what XML 1.0 cannot have."""
-    return re.sub(
-        "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", printable(text)
-    )

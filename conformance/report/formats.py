@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from conformance.record import Run
 
-SUFFIXES = MappingProxyType({"html": ".html", "markdown": ".md", "json": ".json"})
+SUFFIXES = MappingProxyType(
+    {"html": ".html", "markdown": ".md", "json": ".json", "junit": ".xml", "badge": ".badge.json"}
+)
 
 
 def render(run: Run, form: str) -> bytes:
     """The run in the format called `form`, one of `SUFFIXES`; only what that format needs is imported."""
-    if form == "json":
-        from conformance.report.machine import as_json
+    if form in ("json", "badge"):
+        from conformance.report import machine
 
-        return as_json(run)
+        return machine.as_json(run) if form == "json" else machine.badge(run)
+    if form == "junit":
+        from conformance.report.junit import junit
+
+        return junit(run)
     if form == "markdown":
         from conformance.report.markdown import markdown
 

@@ -1,10 +1,10 @@
-"""This module writes a run for programs: one JSON document with a summary and every cell."""
+"""This module writes a run for programs: one JSON document with a summary and every cell, or a badge."""
 
 from __future__ import annotations
 
 import msgspec
 
-from conformance.record import Run
+from conformance.record import Run, printable
 from conformance.report.overview import overview
 
 
@@ -34,3 +34,17 @@ def as_json(run: Run) -> bytes:
         "models": run.records,
     }
     return msgspec.json.encode(document, order="sorted") + b"\n"
+
+
+def badge(run: Run) -> bytes:
+    """What shields.io draws a badge from (https://shields.io/badges/endpoint-badge): how many models are faultless."""
+    faultless, models = overview(run).faultless, len(run.records)
+    share = faultless / models if models else 0.0
+    colour = "brightgreen" if share == 1 else "green" if share >= 0.9 else "yellow" if share >= 0.5 else "red"
+    drawn = {
+        "schemaVersion": 1,
+        "label": printable(f"timm {run.header.timm} contract"),
+        "message": f"{faultless} of {models} models keep it",
+        "color": colour,
+    }
+    return msgspec.json.encode(drawn, order="sorted") + b"\n"

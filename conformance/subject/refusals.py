@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from types import TracebackType
+
+import torch
 
 from conformance.record import printable
 
@@ -12,6 +18,34 @@ SOURCE_PLACE = re.compile(r'File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,
 META_ONLY = re.compile(r"\bmeta\b|register_meta|Cannot access storage|^unsupported scalarType$", re.IGNORECASE)
 """In the message where an operation refuses the meta device: a branch on a value, a kernel that is not there.
 The last is all that `torch.autocast` says of a device that it does not know."""
+
+RAISING = ("RAISE_VARARGS", "RERAISE")
+"""What statements that raise are compiled to."""
+
+TORCH_CHECK = torch.__file__
+"""Where `torch._check` raises what its caller asked for."""
+
+PYTHON_KERNELS = tuple(
+    str(PurePath(torch.__file__).parent / name) for name in ("_meta_registrations.py", "_prims", "_refs", "_decomp")
+)
+"""Files and folders of torch's kernels that are written in Python."""
+
+
+def is_raised_by_a_statement(error: BaseException) -> bool:
+    """Whether a statement of Python raised it, and not a kernel, be that one written in Python too."""
+    places = list(_places(error.__traceback__))
+    if not places or dis.opname[places[-1].tb_frame.f_code.co_code[places[-1].tb_lasti]] not in RAISING:
+        return False
+    files = [place.tb_frame.f_code.co_filename for place in places]
+    asked_by = next((file for file in reversed(files) if file != TORCH_CHECK), TORCH_CHECK)
+    return not asked_by.startswith(PYTHON_KERNELS)
+
+
+def _places(place: TracebackType | None) -> Iterator[TracebackType]:
+    """The places of a traceback, the outermost first."""
+    while place is not None:
+        yield place
+        place = place.tb_next
 
 
 def is_of_meta(message: str) -> bool:
