@@ -119,7 +119,7 @@ def _audited(selection: Selection, expected: Expectations, chosen: list[str], ev
 
 def _files(output: Path | None, versions: list[str]) -> list[Path]:
     """Where the records of each release go."""
-    if len(versions) == 1 and (output is None or not output.is_dir()):
+    if len(versions) == 1:
         return [arguments.writable(output or Path(f"timm-{versions[0]}.jsonl"))]
     if len(set(versions)) < len(versions):
         raise CouldNotRun("--timm names a release twice; name each once")
