@@ -140,7 +140,7 @@ def test_models_are_found_in_code_and_what_is_not_understood_is_listed(project):
     assert closed.returncode == 1
     assert "1 model" in closed.stdout.splitlines()[0]
     assert "not understood: train.py:3: the model's name is `name`" in closed.stderr
-    assert "1 places were not understood" in closed.stdout
+    assert "1 place was not understood" in closed.stdout
 
 
 def test_code_that_names_no_model_is_refused(project):

@@ -110,7 +110,8 @@ def chosen(wanted: Wanted, names: Collection[str], deprecated: Mapping[str, str 
                 f"{str(error.args[0])!r} is neither a file nor a directory; --models-from needs one"
             ) from error
         found += used.models()
-        notes += [f"{len(used.not_understood)} places were not understood"] if used.not_understood else []
+        missed = len(used.not_understood)
+        notes += [f"{missed} {'place was' if missed == 1 else 'places were'} not understood"] if missed else []
         for place in used.not_understood[:_MOST_TOLD]:
             typer.echo(f"not understood: {place}", err=True)
         if len(used.not_understood) > _MOST_TOLD:
