@@ -11,6 +11,9 @@ from typing import Any
 
 import msgspec
 
+OUTPUTS = ("features", "pre_logits", "logits")
+"""What is compared of a model, as records call it."""
+
 
 class Pretrained(msgspec.Struct, frozen=True, kw_only=True):
     """One set of pretrained weights, as timm's `pretrained_cfg` declares it."""

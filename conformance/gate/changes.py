@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from conformance.record import Cell, Evidence, Level, Verdict
-from conformance.release import Step
+from conformance.release import OUTPUTS, Step
 
 CHANGES_VERSION = 1
 
@@ -193,9 +193,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return {
             name: _tally(change.outputs[name] for change in self.models if name in change.outputs) for name in OUTPUTS
         }
-
-
-OUTPUTS = ("features", "pre_logits", "logits")
 
 
 def _tally(outputs: Iterable[Output]) -> dict[str, int]:

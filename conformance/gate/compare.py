@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from conformance.gate.changes import (
-    OUTPUTS,
     CauseChange,
     CellChange,
     Comparison,
@@ -20,7 +19,7 @@ from conformance.gate.changes import (
 from conformance.gate.expectations import Expectations
 from conformance.gate.surfaces import surface_changes
 from conformance.record import Cell, ClaimEntry, Evidence, Header, Record, Run, Verdict
-from conformance.release import Surface
+from conformance.release import OUTPUTS, Surface
 
 HAS_A_HEAD, RUNS = "pre_logits_supported", "forward_features_runs"
 """The claims that say whether there is something to compare."""
@@ -84,7 +83,7 @@ def compare(
         models=sorted_and_judged(changes, expectations, versions),
         new_causes=come,
         vanished_causes=gone,
-        notes=(refusal,) if refusal else (),
+        notes=tuple(note for note in (refusal, _undecided_claims(before.header, levels)) if note is not None),
     )
 
 
@@ -124,6 +123,15 @@ def _why_not_fingerprints(before: Header, after: Header) -> str | None:
 def _common_claims(before: Header, after: Header) -> dict[str, ClaimEntry]:
     known = {entry.id for entry in before.claims}
     return {entry.id: entry for entry in after.claims if entry.id in known}
+
+
+def _undecided_claims(before: Header, common: Mapping[str, ClaimEntry]) -> str | None:
+    lost = [entry.id for entry in before.claims if entry.id not in common]
+    if not lost:
+        return None
+    return (
+        f"{len(lost)} claims of the first run were not decided in the second, and are not compared: {', '.join(lost)}"
+    )
 
 
 def _outputs(

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conformance.gate.changes import OUTPUTS, CellChange, Comparison, Kind, ModelChange, Output, Parting, Status
+from conformance.gate.changes import CellChange, Comparison, Kind, ModelChange, Output, Parting, Status
 from conformance.record import Evidence, printable
-from conformance.release import Step
+from conformance.release import OUTPUTS, Step
 
 _MOST_NAMED = 20
 """Models that a command is written out for; for more, the file is named that has them."""

@@ -18,16 +18,19 @@ from typing import Literal
 import msgspec
 
 from conformance import __version__
-from conformance.gate.changes import OUTPUTS, Comparison, Kind, ModelChange, Output, Status
+from conformance.gate.changes import Comparison, Kind, ModelChange, Output, Status
 from conformance.gate.compare import compare, needs_settling, sorted_and_judged, versions_of
 from conformance.gate.expectations import Expectations
 from conformance.gate.parting import parting
-from conformance.record import Evidence, Footer, Header, Record, Run, Tier
+from conformance.record import Evidence, Footer, Header, Record, Run, Tier, Verdict
 from conformance.record_file import read_run
-from conformance.release import Carried, Measured, Registry, Step, Surface
+from conformance.release import OUTPUTS, Carried, Measured, Registry, Step, Surface
 from conformance.run import local
 from conformance.run.elsewhere import Elsewhere, NotAnswered
 from conformance.run.wheels import Release
+
+DETERMINISTIC = "deterministic_in_eval"
+"""The claim without which nothing is confirmed by measuring."""
 
 
 class NotAudited(Exception):
@@ -193,13 +196,25 @@ def _became(pair: Pair, left: Record, right: Record, outputs: Sequence[str]) -> 
             reason = f"it could not be measured: {error}"
             return {output: Output(status=Status.UNDECIDED, reason=reason) for output in outputs}
     found = {}
+    hidden = _hidden(left, right)
     for output in outputs:
         became = _read(carried.outputs[output], carried)
+        if became.status is Status.SAME and hidden is not None:
+            became = msgspec.structs.replace(became, status=Status.UNDECIDED, evidence=None, reason=hidden)
         if became.status is not Status.SAME:
             sides = _steps(pair, left.model, right.model, output, size)
             became = msgspec.structs.replace(became, parting=parting(*sides))
         found[output] = became
     return found
+
+
+def _hidden(left: Record, right: Record) -> str | None:
+    """Why measuring the same confirms nothing, if so: what hides from a proof may show at another call."""
+    for when, record in (("before", left), ("after", right)):
+        cell = record.cells[DETERMINISTIC]
+        if cell.verdict is not Verdict.HOLDS:
+            return f"it came out the same, but {when} the upgrade {DETERMINISTIC} is {cell.verdict}: {cell.reason}"
+    return None
 
 
 def _read(measured: Measured, carried: Carried) -> Output:

@@ -18,13 +18,12 @@ import torch
 from torch import nn
 
 from conformance.engine import measure
-from conformance.release import Carried, Measured
+from conformance.release import OUTPUTS, Carried, Measured
 from conformance.subject.passes import tensors_of
 from conformance.subject.real import RealSubject
 from conformance.subject.refusals import said
 from conformance.subject.subject import Subject
 
-OUTPUTS = ("features", "pre_logits", "logits")
 LARGEST_IN_DOUBLE = 2**28
 """Parameters up to which float64 is used."""
 

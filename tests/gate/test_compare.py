@@ -125,6 +125,15 @@ def test_a_claim_that_only_one_run_has_is_not_compared():
     assert compare(run(left, claims=fewer), run(record(scripts=VIOLATED)), NOTHING).models[0].kinds == ()
 
 
+def test_a_claim_of_the_first_run_that_was_not_decided_again_is_told():
+    fewer = entries(["forward_features_runs", "pre_logits_supported"])
+    right = msgspec.structs.replace(record(), cells={entry.id: HOLDS for entry in fewer})
+    (note,) = compare(run(record()), run(right, claims=fewer), NOTHING).notes
+    assert note.startswith("1 claims of the first run were not decided in the second")
+    assert note.endswith(": scripts")
+    assert compare(run(right, claims=fewer), run(record()), NOTHING).notes == ()
+
+
 def expecting(**what):
     given = {"claims": (), "verdict": None, "reason": "We know.", "origin": "mine.toml, entry 1"} | what
     return Expectations((Expectation(models=("shvit_*",), **given),))

@@ -1,0 +1,76 @@
+"""What measuring settles of an upgrade, and what it must never confirm."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from conformance.gate.changes import Status
+from conformance.record import Cell, Evidence, Record, Verdict
+from conformance.release import Carried, Measured, Step
+from conformance.run.elsewhere import NotAnswered
+from conformance.run.upgrade import Pair, _became
+
+HOLDS = Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED)
+UNDECIDED = Cell(verdict=Verdict.UNDECIDED, reason="a counter moved", cause="c")
+VIOLATED = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.MEASURED, reason="two calls differ", cause="c")
+SAME = Measured(is_same=True, relative_error=0.0, cosine_similarity=1.0)
+
+
+class Canned:
+    """A process that answers what it was told to."""
+
+    def __init__(self, steps=(), measured=None):
+        self._steps, self._measured = list(steps), measured
+
+    def steps(self, name, output, size):
+        return self._steps
+
+    def depart(self, name, file):
+        pass
+
+    def arrive(self, name, file):
+        if self._measured is None:
+            raise NotAnswered("its process ended")
+        return Carried(outputs={"logits": self._measured}, dtype="float64", loaded_by="name")
+
+
+def record(deterministic=HOLDS, size=(3, 224, 224)):
+    return Record(model="net", input_size=size, cells={"deterministic_in_eval": deterministic})
+
+
+def became(before=None, after=None, measured=None, steps=((), ())):
+    pair = Pair(Canned(steps[0]), Canned(steps[1], measured))
+    return _became(pair, before or record(), after or record(), ["logits"])["logits"]
+
+
+def test_what_comes_out_the_same_is_the_same_as_measured():
+    found = became(measured=SAME)
+    assert (found.status, found.evidence) == (Status.SAME, Evidence.MEASURED)
+
+
+@pytest.mark.parametrize("cell", [UNDECIDED, VIOLATED])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_what_hides_something_is_never_confirmed_by_measuring(cell, side):
+    found = became(**{side: record(cell)}, measured=SAME)
+    assert (found.status, found.evidence) == (Status.UNDECIDED, None)
+    assert f"it came out the same, but {side} the upgrade deterministic_in_eval is {cell.verdict}" in found.reason
+
+
+def test_what_hides_something_is_refuted_by_measuring():
+    apart = msgspec.structs.replace(SAME, is_same=False, relative_error=0.5)
+    assert became(before=record(UNDECIDED), measured=apart).status is Status.DRIFTED
+
+
+def test_what_cannot_be_measured_or_told_is_undecided():
+    assert became().status is Status.UNDECIDED
+    unknown = Measured(is_same=None, problem="the results are not finite")
+    assert became(measured=unknown).reason == "the results are not finite"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "status"), [("d", "d", Status.SAME), ("d", "e", Status.UNDECIDED), (None, None, Status.UNDECIDED)]
+)
+def test_another_declared_size_is_compared_at_the_older_one_and_only_digests_prove(left, right, status):
+    lists = [[Step(digest=digest, operation="elements")] for digest in (left, right)]
+    assert became(after=record(size=(3, 256, 256)), steps=lists).status is status
