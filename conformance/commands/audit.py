@@ -12,6 +12,7 @@ import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
+from conformance.commands.options import ExpectedBy, Imports, Workers
 from conformance.commands.shared import (
     FINDINGS,
     claims_called,
@@ -39,11 +40,8 @@ def audit(
         list[str] | None, typer.Option(metavar="ID", help="Decide this claim only; may be repeated. Overrides --tier.")
     ] = None,
     tier: Annotated[str, typer.Option(metavar="core|full", help="Which claims to decide.")] = "core",
-    workers: Annotated[str, typer.Option("-n", metavar="auto|N", help="How many processes decide.")] = "auto",
-    imports: Annotated[
-        list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
-    ] = None,
+    workers: Workers = "auto",
+    imports: Imports = None,
     timm: Annotated[
         list[str] | None,
         typer.Option(metavar="VERSION", help="Audit this release instead of the environment's; may be repeated."),
@@ -56,9 +54,7 @@ def audit(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in FILE.partial.")] = False,
-    expectations: Annotated[
-        str | None, typer.Option(metavar="FILE|none", help="Expect what FILE says too, or nothing at all.")
-    ] = None,
+    expectations: ExpectedBy = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For one cell.")] = 300,
     memory: Annotated[float, typer.Option(metavar="GB", min=0.1, help="For one process.")] = 4,
 ) -> int:

@@ -12,6 +12,16 @@ import typer
 from conformance import arguments
 from conformance.arguments import CouldNotRun
 from conformance.commands.choosing import Wanted, chosen, wanted
+from conformance.commands.options import (
+    ChangesForm,
+    ChangesOutput,
+    ChosenModels,
+    ExpectedBy,
+    FailOn,
+    Imports,
+    ModelsFrom,
+    Workers,
+)
 from conformance.commands.shared import FINDINGS, expected_by, form_called, names_in, read, release_called, tell_changes
 
 if TYPE_CHECKING:
@@ -20,34 +30,20 @@ if TYPE_CHECKING:
 
 def gate(
     baseline: Annotated[Path, typer.Option(metavar="FILE", help="The record file of what was accepted.")],
-    models: Annotated[
-        list[str] | None, typer.Argument(metavar="GLOB", help="Models by name or glob; all if nothing says which.")
-    ] = None,
+    models: ChosenModels = None,
     candidate: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="The record file to judge; the environment's timm is audited if none is given."
         ),
     ] = None,
-    models_from: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="Models that this file or directory names, in code or configuration."),
-    ] = None,
-    expectations: Annotated[
-        str | None, typer.Option(metavar="FILE|none", help="Expect what FILE says too, or nothing at all.")
-    ] = None,
-    fail_on: Annotated[
-        str | None, typer.Option(metavar="KIND,...", help="What fails: broken,drifted,undecided,removed by default.")
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", metavar="text|markdown|json|github|junit", help="How to say what was found.")
-    ] = "text",
-    imports: Annotated[
-        list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
-    ] = None,
-    workers: Annotated[str, typer.Option("-n", metavar="auto|N", help="How many processes decide.")] = "auto",
-    output: Annotated[Path | None, typer.Option(metavar="PATH", help="Write there instead of standard output.")] = None,
+    models_from: ModelsFrom = None,
+    expectations: ExpectedBy = None,
+    fail_on: FailOn = None,
+    form: ChangesForm = "text",
+    imports: Imports = None,
+    workers: Workers = "auto",
+    output: ChangesOutput = None,
 ) -> int:
     """Say what changed since a run that was accepted.
 

@@ -10,6 +10,7 @@ import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
+from conformance.commands.options import Imports
 from conformance.commands.shared import claims_called, console, read
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ def show(
         Path | None,
         typer.Option("--from", metavar="FILE", help="Read the verdicts there instead of deciding them now."),
     ] = None,
-    imports: Annotated[
-        list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
-    ] = None,
+    imports: Imports = None,
     repro: Annotated[
         bool, typer.Option("--repro", help="Print a program that shows the violation with torch and timm alone.")
     ] = False,

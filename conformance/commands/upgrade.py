@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,35 +9,30 @@ import typer
 from conformance import arguments
 from conformance.arguments import CouldNotRun
 from conformance.commands.choosing import chosen, wanted
+from conformance.commands.options import (
+    ChangesForm,
+    ChangesOutput,
+    ChosenModels,
+    ExpectedBy,
+    FailOn,
+    Imports,
+    ModelsFrom,
+    Workers,
+)
 from conformance.commands.shared import FINDINGS, expected_by, form_called, release_called, tell_changes
 
 
 def upgrade(
     before: Annotated[str, typer.Argument(metavar="FROM", help="The release in use, or `installed`.")],
     after: Annotated[str, typer.Argument(metavar="TO", help="The release to go to, or `installed`.")],
-    models: Annotated[
-        list[str] | None, typer.Argument(metavar="GLOB", help="Models by name or glob; all if nothing says which.")
-    ] = None,
-    models_from: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="Models that this file or directory names, in code or configuration."),
-    ] = None,
-    fail_on: Annotated[
-        str | None,
-        typer.Option(metavar="KIND,...", help="What fails: broken,drifted,undecided,removed by default."),
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", metavar="text|markdown|json|github|junit", help="How to say what was found.")
-    ] = "text",
-    imports: Annotated[
-        list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="Import a module that registers models of your own with timm."),
-    ] = None,
-    workers: Annotated[str, typer.Option("-n", metavar="auto|N", help="How many processes decide.")] = "auto",
-    expectations: Annotated[
-        str | None, typer.Option(metavar="FILE|none", help="Expect what FILE says too, or nothing at all.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(metavar="PATH", help="Write there instead of standard output.")] = None,
+    models: ChosenModels = None,
+    models_from: ModelsFrom = None,
+    fail_on: FailOn = None,
+    form: ChangesForm = "text",
+    imports: Imports = None,
+    workers: Workers = "auto",
+    expectations: ExpectedBy = None,
+    output: ChangesOutput = None,
 ) -> int:
     """Say what another release of timm changes.
 

@@ -320,14 +320,11 @@ class _Call:
             self._hold_result(new[0], copied(values, self.children[0], seen, size))
             return
         looks = tuple((*geometry(tensor), tensor.untyped_storage().nbytes()) for tensor in new)
-        halved = doubled_and_halved(values, known.label, self.arguments, self.children)
-        if halved is not None:
-            self._hold_result(new[0], copied(values, halved, geometry(new[0]), new[0].untyped_storage().nbytes()))
-            return
+        given_back = doubled_and_halved(values, known.label, self.arguments, self.children)
         if is_resized_to_itself(known.label, self.arguments):
-            self._hold_result(
-                new[0], copied(values, self.children[0], geometry(new[0]), new[0].untyped_storage().nbytes())
-            )
+            given_back = self.children[0]
+        if given_back is not None:
+            self._hold_result(new[0], copied(values, given_back, geometry(new[0]), new[0].untyped_storage().nbytes()))
             return
         done = self._operation(known.label, looks)
         entered: set[int] = set()
