@@ -49,8 +49,14 @@ INITIALISERS = frozenset(
 """What fills weights, a third of the time of building: spared for parameters that are on the meta device already."""
 
 
+IS_META = torch.Tensor.is_meta.__get__  # type: ignore[attr-defined]  # how `tensor.is_meta` reaches a mode
+
+
 class BulkOnMeta(TorchFunctionMode):
     """The function mode under which models are built and heads are reset.
+
+    Models are built as they are on a real device: one that asks whether a tensor is on the meta device hears no.
+    timm 1.0.24 leaves buffers uninitialised where the answer is yes (layers/blur_pool.py:54).
 
     With `spare_initialisers`, what fills parameters on the meta device is not run: they are going to be named leaves.
     Until then they hold something unknown.
@@ -64,6 +70,8 @@ class BulkOnMeta(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func == IS_META:
+            return False
         kwargs = dict(kwargs or {})
         filled = _filled_parameter(func, args, kwargs) if self._spare else None
         if filled is not None and filled.is_meta:

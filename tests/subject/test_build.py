@@ -195,8 +195,24 @@ def test_constants_can_be_read_while_a_model_is_built(subject_of):
 def test_a_factory_that_is_told_where_to_make_something_is_obeyed():
     with BulkOnMeta(Ledger()):
         assert torch.zeros(2, device="cpu").device.type == "cpu"
-        assert torch.zeros(2).is_meta
+        assert torch.zeros(2).device.type == "meta"
         assert torch.linspace(0, 1, 2).device.type == "cpu"
+
+
+def test_a_model_that_asks_whether_it_is_on_meta_is_built_as_on_a_real_device():
+    class Blurred(nn.Module):  # timm 1.0.24, layers/blur_pool.py:54
+        def __init__(self, *, asks):
+            super().__init__()
+            self.register_buffer("filt", torch.empty(1), persistent=False)
+            if not asks or not self.filt.is_meta:
+                self.filt.copy_(torch.tensor([0.25]))
+
+    digests = []
+    for asks in (True, False):
+        model, ledger = constructed(lambda asks=asks: Blurred(asks=asks))
+        assert model.filt.is_meta
+        digests.append(digest(model.filt, ledger))
+    assert digests[0] == digests[1] is not None
 
 
 def test_persistent_buffers_carry_their_bytes_into_fingerprints(subject_of):
