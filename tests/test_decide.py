@@ -266,6 +266,25 @@ def test_a_cell_that_is_known_is_taken_as_it_is():
 # Records
 
 
+def test_facts_that_memory_does_not_suffice_for_are_left_out():
+    built = []
+
+    class Large(Conv):
+        """Reads a weight, so that it is built on real tensors alone; the second time there is no room."""
+
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            self.scale = self.conv.weight.sum().item()
+            built.append(self)
+            if len(built) > 1:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 21233664 bytes")
+
+    with registered(Large) as name:
+        record = decide(name, ["builds"])
+    assert record.cells["builds"].verdict is Verdict.HOLDS
+    assert record == Record(model=name, cells=record.cells, cost=record.cost)
+
+
 def test_a_record_says_what_the_model_is():
     with registered(Conv) as name:
         record = decide(name, ["head_composes"])

@@ -31,6 +31,9 @@ def upgrade(
     form: ChangesForm = "text",
     imports: Imports = None,
     workers: Workers = "auto",
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Decide everything now, whatever is kept of an earlier comparison.")
+    ] = False,
     expectations: ExpectedBy = None,
     output: ChangesOutput = None,
 ) -> int:
@@ -57,7 +60,7 @@ def upgrade(
             registries = pair.registries()
             names = sorted({*registries[0].models, *registries[1].models})
             which = chosen(project, names, registries[0].deprecated | registries[1].deprecated)
-            choice = Choice(which.models, imports=project.imports, workers=wanted_workers)
+            choice = Choice(which.models, imports=project.imports, workers=wanted_workers, keeps=not afresh)
             comparison = compare_all(pair, choice, expected, lambda doing: typer.echo(doing, err=True))
     except NoSuchRelease as error:
         raise CouldNotRun(str(error)) from error

@@ -22,11 +22,12 @@ from conformance.gate.changes import Comparison, Kind, ModelChange, Output, Stat
 from conformance.gate.compare import compare, needs_settling, sorted_and_judged, versions_of
 from conformance.gate.expectations import Expectations
 from conformance.gate.parting import parting
-from conformance.record import Evidence, Footer, Header, Record, Run, Tier, Verdict
+from conformance.record import Evidence, Header, Record, Run, Tier, Verdict
 from conformance.record_file import read_run
 from conformance.release import OUTPUTS, Carried, Measured, Registry, Step, Surface
 from conformance.run import local
 from conformance.run.elsewhere import Elsewhere, NotAnswered
+from conformance.run.kept import Kept, run_of
 from conformance.run.wheels import Release
 
 DETERMINISTIC = "deterministic_in_eval"
@@ -77,6 +78,8 @@ class Choice:
     models: tuple[str, ...]
     imports: tuple[str, ...] = ()
     workers: int | Literal["auto"] = "auto"
+    keeps: bool = True
+    """Whether what was decided of a release before is taken, and what is decided now kept."""
 
 
 def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callable[[str], None]) -> Comparison:
@@ -96,8 +99,8 @@ def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callab
     ]
     tell(f"what timm {old.version} and {new.version} say of {len(common)} models")
     surfaces = _surfaces(pair, common)
-    before = _audited(pair.before.release, sorted({name for name, _ in common}), choice)
-    after = _audited(pair.after.release, sorted({place for _, place in common}), choice)
+    before = _decided(pair.before.release, sorted({name for name, _ in common}), choice, tell)
+    after = _decided(pair.after.release, sorted({place for _, place in common}), choice, tell)
     settled = _settled(pair, before, after, common, tell)
     compared = compare(before, after, expectations, renamed=renamed, settled=settled, surfaces=surfaces)
     removed = [name for name in old.models if name in chosen and name not in renamed and name not in new.models]
@@ -130,8 +133,25 @@ def _surfaces(pair: Pair, common: Iterable[tuple[str, str]]) -> tuple[Mapping[st
         return old.result(), new.result()
 
 
+def _decided(release: Release, models: Sequence[str], choice: Choice, tell: Callable[[str], None]) -> Run:
+    """The core tier of the models, in a release: what is kept of it, and the rest decided now."""
+    kept = Kept(release) if choice.keeps and not choice.imports else None  # modules of one's own change
+    known = kept.run() if kept is not None else None
+    before = {record.model: record for record in (known.records if known is not None else ())}
+    there = [before[model] for model in models if model in before]
+    missing = [model for model in models if model not in before]
+    if there:
+        tell(f"timm {release.version}: {len(there)} of {len(models)} models were decided before")
+    if known is not None and not missing:
+        return run_of(known.header, there)
+    run = _audited(release, missing, choice)
+    if kept is not None:
+        kept.keep(run)
+    return run_of(run.header, (*there, *run.records))
+
+
 def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
-    """The core tier of the models, in a release."""
+    """The core tier of the models, in a release, decided now."""
     if not models:  # to an audit that would mean all of them
         header = Header(
             suite=__version__,
@@ -143,7 +163,7 @@ def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
             subjects=0,
             claims=(),
         )
-        return Run(header=header, records=(), footer=Footer(subjects=0, verdicts={}))
+        return run_of(header, ())
     with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
         selection = local.Selection(
             output=Path(directory, "run.jsonl"),

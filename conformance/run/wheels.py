@@ -31,6 +31,7 @@ INSTALLED = "installed"
 PATIENCE = 600
 """Seconds that a download may take."""
 
+_INFO = "timm-*.dist-info"
 _NEIGHBOURS = 2
 _OFFLINE = re.compile(
     r"NewConnectionError|Failed to establish|Name or service not known|Temporary failure in name|ConnectTimeout"
@@ -50,6 +51,15 @@ class Release:
     version: str
     path: Path | None
     """What comes first on the path of a process that is to import it; None: the environment's own."""
+
+    def digest(self) -> str | None:
+        """What tells its files from any others, or None where they are not those of its wheel's own list (RECORD)."""
+        here = _installed() if self.path is None else None
+        root = self.path if here is None else Path(str(here.locate_file("")))
+        if root is None or not _is_whole(root, self.version):
+            return None
+        (listed,) = root.glob(f"{_INFO}/RECORD")
+        return hashlib.sha256(listed.read_bytes()).hexdigest()
 
     def environment(self) -> dict[str, str]:
         """The variables in which a child process imports this timm."""
@@ -197,7 +207,7 @@ def _near(version: Version, known: list[Version]) -> list[str]:
 
 def _is_whole(directory: Path, version: str) -> bool:
     """Whether the directory holds that release, every file as the wheel's own list (RECORD) has it."""
-    found = list(directory.glob("timm-*.dist-info"))
+    found = list(directory.glob(_INFO))
     if len(found) != 1:
         return False
     wheel = PathDistribution(found[0])

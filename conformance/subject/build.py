@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -56,7 +57,8 @@ class BulkOnMeta(TorchFunctionMode):
     """The function mode under which models are built and heads are reset.
 
     Models are built as they are on a real device: one that asks whether a tensor is on the meta device hears no.
-    timm 1.0.24 leaves buffers uninitialised where the answer is yes (layers/blur_pool.py:54).
+    timm 1.0.24 leaves buffers uninitialised where the answer is yes (layers/blur_pool.py:54). torch's initialisers,
+    which ask so as to do nothing (nn/init.py), hear the truth.
 
     With `spare_initialisers`, what fills parameters on the meta device is not run: they are going to be named leaves.
     Until then they hold something unknown.
@@ -70,7 +72,7 @@ class BulkOnMeta(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func == IS_META:
+        if func == IS_META and not _asked_by_torch():
             return False
         kwargs = dict(kwargs or {})
         filled = _filled_parameter(func, args, kwargs) if self._spare else None
@@ -81,6 +83,12 @@ class BulkOnMeta(TorchFunctionMode):
         if func in BULK_FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
+
+
+def _asked_by_torch() -> bool:
+    """Whether a function of torch's own made the call that reached a function mode."""
+    asking = sys._getframe(2).f_globals.get("__name__")
+    return isinstance(asking, str) and asking.partition(".")[0] == "torch"
 
 
 class Uninitialised(TorchFunctionMode):

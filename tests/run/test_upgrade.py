@@ -63,7 +63,8 @@ def variables(tmp_path_factory):
     """The environment of a user who has that release on his index."""
     root = tmp_path_factory.mktemp("releases")
     write_wheel(root / "index", VERSION, changed_timm(CHANGES, VERSION))
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PIP_", "CI"))}
+    foreign = ("PYTEST_", "PIP_", "PYTHONPATH", "CI")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return own | {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_INDEX": "1",
@@ -107,6 +108,18 @@ def test_each_model_is_told_for_what_was_done_to_it(upgraded):
         "test_vit": {"broken"},
     }
     assert document["fails"] is True
+
+
+def test_what_was_decided_is_not_decided_again(upgraded, variables, tmp_path):
+    _, changes = upgraded
+    words = ["upgrade", "installed", VERSION, "test_vit", "--format", "json"]
+    told = command(*words, cwd=tmp_path, variables=variables)
+    assert told.stderr.count("1 of 1 models were decided before") == 2
+    assert "cells" not in told.stderr
+    assert json.loads(told.stdout)["comparison"]["models"] == [changes["test_vit"]]
+    told = command(*words, "--afresh", cwd=tmp_path, variables=variables)
+    assert "before" not in told.stderr
+    assert json.loads(told.stdout)["comparison"]["models"] == [changes["test_vit"]]
 
 
 def test_what_is_untouched_is_proved_to_be_the_same(upgraded):

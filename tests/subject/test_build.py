@@ -215,6 +215,15 @@ def test_a_model_that_asks_whether_it_is_on_meta_is_built_as_on_a_real_device():
     assert digests[0] == digests[1] is not None
 
 
+def test_initialisers_of_torch_do_nothing_on_meta():
+    def make():  # a parameter's initialiser is spared; this one asks for itself
+        table = torch.empty(4, 4)
+        return torch.nn.init.trunc_normal_(table)
+
+    with recording(ledger := Ledger()), BulkOnMeta(ledger):
+        assert make().device.type == "meta"
+
+
 def test_persistent_buffers_carry_their_bytes_into_fingerprints(subject_of):
     def scaled(factor):
         class Scaled(Conv):
