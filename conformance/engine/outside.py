@@ -105,14 +105,16 @@ def looking(ledger: Ledger) -> Iterator[None]:
 
     What is written meanwhile holds something unknown afterwards.
     """
-    with torch.no_grad(), PythonData(taken := Recording(is_numbered=False)), Tracer(ledger, taken):
+    taken = Recording(is_numbered=False)
+    with _autocast_may_be_off(), torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
         yield
 
 
 @contextmanager
 def differentiating(ledger: Ledger) -> Iterator[None]:
     """Run the body as `looking` does, with gradients."""
-    with torch.enable_grad(), PythonData(taken := Recording(is_numbered=False)), Tracer(ledger, taken):
+    taken = Recording(is_numbered=False)
+    with _autocast_may_be_off(), torch.enable_grad(), PythonData(taken), Tracer(ledger, taken):
         yield
 
 
@@ -128,7 +130,13 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
     state, moved = State(modules), _generators()
     threads = OtherThreads()
     try:
-        with _unseen_work_is_noticed(taken), torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
+        with (
+            _unseen_work_is_noticed(taken),
+            _autocast_may_be_off(),
+            torch.no_grad(),
+            PythonData(taken),
+            Tracer(ledger, taken),
+        ):
             yield taken
     finally:
         if threads.worked():
@@ -205,6 +213,28 @@ def _unseen_work_is_noticed(taken: Recording) -> Iterator[None]:
     finally:
         for (place, name), original in zip(SWITCHES, originals, strict=True):
             setattr(place, name, original)
+
+
+@contextmanager
+def _autocast_may_be_off() -> Iterator[None]:
+    """Let `torch.autocast(x.device.type, enabled=False)` pass on the meta device.
+
+    torch refuses it there, since the device has no autocast (amp/autocast_mode.py); off, it changes nothing anywhere.
+    timm up to 1.0.24 says so around a linear attention (models/efficientvit_mit.py).
+    """
+    original = torch.autocast.__init__
+
+    def begin(
+        self: torch.autocast, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
+    ) -> None:
+        is_nothing = device_type == "meta" and enabled is False
+        original(self, "cpu" if is_nothing else device_type, dtype, enabled, cache_enabled)
+
+    torch.autocast.__init__ = begin  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__init__ = original  # type: ignore[method-assign]
 
 
 def _same_numpy_state(left: Any, right: Any) -> bool:

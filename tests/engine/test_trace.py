@@ -359,6 +359,24 @@ def test_touching_raw_memory_voids_the_proof(numbering, touch):
     assert x is not None
 
 
+def test_autocast_that_is_off_is_nothing(numbering):
+    def guarded(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            return x @ x.transpose(-1, -2)
+
+    assert numbering(guarded, numbering.x) == numbering(lambda x: x @ x.transpose(-1, -2), numbering.x)
+    original = torch.autocast.__init__
+    with recording(numbering.ledger):
+        pass
+    assert torch.autocast.__init__ is original
+
+
+@pytest.mark.parametrize("enabled", [True, 1, 0])
+def test_autocast_that_is_not_plainly_off_is_refused_as_ever(numbering, enabled):
+    with recording(numbering.ledger), pytest.raises(RuntimeError):
+        torch.autocast(device_type="meta", enabled=enabled)
+
+
 def test_a_tensor_subclass_voids_the_proof(numbering):
     class Subclass(torch.Tensor):
         pass
