@@ -58,7 +58,9 @@ def without_layouts(values: Values, number: int) -> int:
         elif node.label == "written":
             parts = [_in_place(values, storages[one]) if one in storages else numbers[one] for one in node.children]
             storages[current] = Stored(values.intern("written", node.payload, tuple(parts)))
-        elif node.label == "fresh" or node.label.startswith("leaf."):
+        elif node.label == "zeros":
+            storages[current] = Stored(values.intern("zeros", ("any layout",)))
+        elif node.label in ("fresh", "storage") or node.label.startswith("leaf."):
             storages[current] = Stored(current)
         else:
             numbers[current] = _operation(values, node, numbers)
@@ -185,6 +187,8 @@ def _view(values: Values, node: Node, storages: dict[int, Stored]) -> int:
     assert isinstance(stride, tuple)
     assert isinstance(offset, int)
     stored = storages[node.children[0]]
+    if values.node(stored.array).label == "zeros":  # one element is as good as another
+        return values.intern("view", (size, (0,) * len(size), 0, dtype, *bits), (stored.array,))
     found = _followed(stored, size, stride, offset) if stored.dtype in (None, dtype) else None
     if found is None:
         found, stored = (stride, offset), Stored(_in_place(values, stored))

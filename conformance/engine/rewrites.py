@@ -6,10 +6,13 @@ the bound. Everything else that a mathematician would call equal stays two numbe
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 
 import torch
 
+from conformance.engine.operands import digest_of_bytes
 from conformance.engine.values import Values
 
 Look = tuple[object, ...]
@@ -40,8 +43,8 @@ gives `pin_memory=False` where TorchScript gives None."""
 FACTORIES = frozenset(
     f"aten.{name}"
     for name in ("arange.default", "arange.start", "arange.start_step", "eye.default", "eye.m", "full.default",
-    "full_like.default", "linspace.default", "new_full.default", "new_ones.default", "new_zeros.default",
-    "ones.default", "ones_like.default", "scalar_tensor.default", "zeros.default", "zeros_like.default")
+    "full_like.default", "linspace.default", "new_full.default", "new_ones.default", "ones.default",
+    "ones_like.default", "scalar_tensor.default")
 )  # fmt: skip
 
 KEEPING_DIMENSIONS = frozenset(
@@ -93,12 +96,48 @@ def copied(values: Values, source: int, look: Look, storage_bytes: int) -> int:
     """What a storage of `storage_bytes`, covered by `look`, holds after the tensor numbered `source` is copied to it.
 
     A copy that keeps dtype and geometry of a tensor that covers its storage leaves the same bytes in as many places:
-    it holds what the source's storage holds.
+    it holds what the source's storage holds. One of real elements, in order and of their dtype, holds their bytes: it
+    does not matter whether a constant was made where it lies or copied there.
     """
     node = values.node(source)
     if node.label == "tensor" and node.payload == (*look, storage_bytes):
         return node.children[0]
+    if node.label == "bytes" and _is_dense((*look, storage_bytes)):
+        size, dtype, digest = node.payload
+        # A copy may broadcast; as many elements are the same ones, with sizes of 1 before them.
+        if dtype == look[3] and _elements(size) == _elements(look[0]):
+            return stored(values, storage_bytes, digest)
     return values.intern("copy", (*look, storage_bytes), (source,))
+
+
+def _elements(size: object) -> int:
+    assert isinstance(size, tuple)
+    return math.prod(size)
+
+
+def stored(values: Values, storage_bytes: int, digest: object) -> int:
+    """What a storage holds whose bytes are known: their digest is that of `conformance.engine.operands`."""
+    if storage_bytes <= _LARGEST_READ and digest == _digest_of_zeros(storage_bytes):
+        return zeroed(values, storage_bytes)
+    return values.intern("storage", (storage_bytes, digest))
+
+
+_LARGEST_READ = 16 * 2**20
+"""Bytes: whether those of a larger storage are zero is not looked at."""
+
+
+ZEROS = frozenset({"aten.new_zeros.default", "aten.zero_.default", "aten.zeros.default", "aten.zeros_like.default"})
+"""Operations that leave nothing but zeros in what they make or write, of which every dtype has all bits 0."""
+
+
+def zeroed(values: Values, storage_bytes: int) -> int:
+    """What a storage holds that is zero throughout, however it came to be."""
+    return values.intern("zeros", (storage_bytes,))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _digest_of_zeros(storage_bytes: int) -> str:
+    return digest_of_bytes(torch.zeros(storage_bytes, dtype=torch.uint8))
 
 
 def doubled_and_halved(values: Values, label: str, arguments: Sequence[object], operands: Sequence[int]) -> int | None:

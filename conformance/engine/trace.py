@@ -33,12 +33,14 @@ from conformance.engine.real_kernels import keeps_channels_last, refuse_dtypes
 from conformance.engine.rewrites import (
     COPIES,
     FACTORIES,
+    ZEROS,
     Look,
     canonical,
     copied,
     doubled_and_halved,
     is_resized_to_itself,
     taken_from_a_number,
+    zeroed,
 )
 from conformance.engine.shapes import IN_PLACE, Plan
 
@@ -290,6 +292,8 @@ class _Call:
             return values.intern("written", (index, seen), (self.ledger.content(storage), done))
         if whole and known.label in COPIES:
             return copied(values, self.children[0], seen[:-1], storage.nbytes())
+        if whole and known.label in ZEROS:
+            return zeroed(values, storage.nbytes())
         if whole and known.twin is not None:
             return values.intern("result", (0,), (self._operation(known.twin, (seen,)),))
         done = self._operation(known.label, (seen,))
@@ -320,6 +324,9 @@ class _Call:
             self._hold_result(new[0], copied(values, self.children[0], seen, size))
             return
         looks = tuple((*geometry(tensor), tensor.untyped_storage().nbytes()) for tensor in new)
+        if known.label in ZEROS:
+            self._hold_result(new[0], zeroed(values, new[0].untyped_storage().nbytes()))
+            return
         given_back = doubled_and_halved(values, known.label, self.arguments, self.children)
         if is_resized_to_itself(known.label, self.arguments):
             given_back = self.children[0]

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import digest_of_bytes
+from conformance.engine.rewrites import stored
 from conformance.engine.state import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
 
@@ -32,6 +33,10 @@ BULK_FACTORIES = frozenset(
 """What makes weights. Sending all factories to meta breaks models that read constants while they are built
 (`linspace(...).item()`, half of timm up to 1.0.20): those stay on the CPU and are moved afterwards."""
 
+CONSTANT_FACTORIES = frozenset(
+    {torch.arange, torch.eye, torch.linspace, torch.logspace, torch.tril_indices, torch.triu_indices}
+)
+"""What makes constants: on the CPU, where models are built, also for one that asks where its other tensors are."""
 
 INITIALISERS = frozenset(
     {
@@ -80,8 +85,11 @@ class BulkOnMeta(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 self._ledger.hold(filled.untyped_storage(), self._ledger.values.fresh("an initial weight"))
             return filled
-        if func in BULK_FACTORIES and kwargs.get("device") is None and "out" not in kwargs:
+        device = kwargs.get("device")
+        if func in BULK_FACTORIES and device is None and "out" not in kwargs:
             kwargs["device"] = "meta"
+        elif func in CONSTANT_FACTORIES and device is not None and torch.device(device).type == "meta":
+            kwargs["device"] = "cpu"
         return func(*args, **kwargs)
 
 
@@ -143,7 +151,7 @@ def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], le
         target = torch.empty(source.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
         storages[source._cdata] = target
         digest = digest_of_bytes(torch.empty(0, dtype=torch.uint8).set_(source))
-        ledger.hold(target, ledger.values.intern("storage", (source.nbytes(), digest)))
+        ledger.hold(target, stored(ledger.values, source.nbytes(), digest))
         ledger.known_bytes[target._cdata] = digest
     there = torch.empty(0, dtype=tensor.dtype, device="meta")
     there.set_(storages[source._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())

@@ -23,6 +23,8 @@ def first_row_zeroed(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+RAMP = torch.arange(24.0).view(4, 6)
+
 ALIKE: dict[str, tuple[View, View]] = {
     "a copy": (lambda x: x.t().relu(), lambda x: x.t().contiguous().relu()),
     "a copy of a copy": (lambda x: x.view(2, 2, 6).permute(2, 0, 1).reshape(6, 4).exp(), lambda x: x.t().exp()),
@@ -32,6 +34,11 @@ ALIKE: dict[str, tuple[View, View]] = {
         lambda x: (x.view(2, 2, 6) + x[0]).exp(),
         lambda x: (x + x[0]).view(2, 2, 6).exp(),
     ),
+    "zeros": (
+        lambda x: torch.cat([x, torch.zeros_like(x)]),
+        lambda x: torch.cat([x, torch.zeros_like(x.t().contiguous()).t()]),
+    ),
+    "a constant": (lambda x: x + RAMP.to(x.device), lambda x: x + torch.empty_like(x).copy_(RAMP)),
     "heads before rows": (
         lambda x: x.view(2, 2, 2, 3).permute(2, 0, 1, 3).reshape(2, 4, 3).permute(1, 0, 2).reshape(2, 2, 6).exp(),
         lambda x: x.view(2, 2, 6).exp(),
@@ -62,6 +69,12 @@ APART: dict[str, tuple[View, View]] = {
         lambda x: x.view(-1).view(torch.int16)[4:12].clone().view(torch.int32) + 1,
         lambda x: x.view(-1)[4:8].clone().view(torch.int32) + 1,
     ),
+    "zeros elsewhere": (
+        lambda x: torch.cat([x, torch.zeros_like(x)]),
+        lambda x: torch.cat([torch.zeros_like(x), x]),
+    ),
+    "ones and zeros": (lambda x: x + torch.zeros_like(x), lambda x: x + torch.ones_like(x)),
+    "another constant": (lambda x: x + RAMP.to(x.device), lambda x: x + RAMP.flip(0).to(x.device)),
     "padded with more": (lambda x: F.pad(x, (1, 0)), lambda x: F.pad(x, (0, 1))),
 }
 

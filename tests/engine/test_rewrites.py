@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from conformance.engine import rewrites
+from conformance.engine.operands import digest_of_bytes
 from conformance.engine.operations import operation
 from conformance.engine.rewrites import (
     COPIES,
@@ -16,6 +17,7 @@ from conformance.engine.rewrites import (
     KEEPING_DIMENSIONS,
     PLACING,
     SCALAR_OVERLOADS,
+    ZEROS,
     canonical,
     doubled_and_halved,
 )
@@ -179,6 +181,129 @@ def test_copies_are_what_their_schemas_call_them():
         assert not known.uninitialised
 
 
+TABLE = torch.linspace(0, 1, 12).sin().view(3, 4)
+
+
+def held(tensor: torch.Tensor) -> object:
+    """What makes memory on the meta device to which the real tensor is copied."""
+    return lambda x, y: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta").copy_(tensor)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: TABLE.to("meta"),
+        lambda x, y: TABLE.clone().to("meta"),
+        lambda x, y: TABLE.t().contiguous().t().to("meta", memory_format=torch.contiguous_format),
+        lambda x, y: torch.empty(3, 4, device="meta").copy_(TABLE.reshape(1, 3, 4)[0]),
+        lambda x, y: torch.empty(1, 3, 4, device="meta").copy_(TABLE)[0],
+        lambda x, y: TABLE.double().float().to("meta"),
+    ],
+)
+def test_a_constant_is_its_bytes_however_it_came_there(numbering, function):
+    assert numbering.equal(held(TABLE), function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        held(TABLE + 1e-7),
+        held(TABLE.reshape(4, 3)),
+        held(TABLE.t()),
+        held(TABLE.double()),
+        held(TABLE.view(torch.int32)),
+        held(-TABLE),
+        lambda x, y: torch.empty(3, 4, device="meta").copy_(TABLE.double() + 1e-9),
+        lambda x, y: torch.empty(3, 4, device="meta").copy_(TABLE[:1]),
+        lambda x, y: torch.empty(4, 3, device="meta").t().copy_(TABLE).t(),
+        lambda x, y: torch.empty(6, 4, device="meta")[:3].copy_(TABLE),
+        lambda x, y: torch.empty(3, 4, device="meta").copy_(torch._neg_view(TABLE)),
+    ],
+)
+def test_other_constants_are_told_apart(numbering, function):
+    assert not numbering.equal(held(TABLE), function)
+
+
+def test_a_copy_between_devices_keeps_every_bit_in_order():
+    for x in (specimens(torch.float32).view(8, 8), specimens(torch.int64).view(2, 4)):
+        for source in (x, x.t(), x[1:], x[:1].expand(x.shape), torch._neg_view(x)):
+            there = torch.empty(source.shape, dtype=source.dtype).copy_(source)
+            assert digest_of_bytes(source) == digest_of_bytes(
+                torch.empty(0, dtype=torch.uint8).set_(there.untyped_storage())
+            )
+
+
+# Zeros
+
+
+EVERY_DTYPE = (*FLOATING, *INTEGERS, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+@pytest.mark.parametrize("dtype", EVERY_DTYPE, ids=str)
+def test_zero_has_no_bit_set_in_any_dtype(dtype):
+    aten, given = torch.ops.aten, torch.ones(3, dtype=torch.float32).to(dtype)
+    for made in (
+        aten.zeros.default([3], dtype=dtype),
+        aten.zeros_like.default(given),
+        aten.new_zeros.default(given, [3]),
+        given.clone().zero_(),
+    ):
+        assert not any(made.untyped_storage().tolist())
+    assert {*ZEROS} == {f"aten.{name}.default" for name in ("zeros", "zeros_like", "new_zeros", "zero_")}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: torch.empty(4, 6, device="meta").zero_(),
+        lambda x, y: torch.zeros_like(x),
+        lambda x, y: x.new_zeros(4, 6),
+        lambda x, y: x.clone().zero_(),
+        lambda x, y: torch.zeros(4, 6).to("meta"),
+        lambda x, y: torch.empty(4, 6, device="meta").copy_(torch.zeros(4, 6)),
+    ],
+)
+def test_zeros_are_zeros(numbering, function):
+    assert numbering.equal(lambda x, y: torch.zeros(4, 6, device="meta"), function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: torch.full((4, 6), -0.0, device="meta"),
+        lambda x, y: torch.full((4, 6), -0.0).to("meta"),
+        lambda x, y: torch.ones(4, 6, device="meta"),
+        lambda x, y: torch.zeros(6, 4, device="meta"),
+        lambda x, y: torch.zeros(4, 6, dtype=torch.int32, device="meta"),
+        lambda x, y: torch._neg_view(torch.zeros(4, 6, device="meta")),
+        lambda x, y: x * 0,
+    ],
+)
+def test_what_is_not_quite_zeros_is_something_else(numbering, function):
+    assert not numbering.equal(lambda x, y: torch.zeros(4, 6, device="meta"), function)
+
+
+def test_zeros_in_a_part_leave_the_rest(numbering):
+    def part(x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        x[0].zero_()
+        return x
+
+    assert not numbering.equal(lambda x, y: part(x), lambda x, y: part(y))
+    assert not numbering.equal(lambda x, y: part(x), lambda x, y: torch.zeros_like(x))
+
+
+def test_memory_beside_zeros_is_unknown(numbering):
+    def gaps(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(torch.empty_strided((4,), (2,), device="meta"), memory_format=torch.preserve_format)
+
+    def whole(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.empty_strided((4,), (2,), device="meta").zero_().as_strided((7,), (1,))
+
+    assert numbering.equal(gaps, lambda x, y: torch.zeros(4, device="meta"))
+    assert not numbering.equal(whole, whole)
+
+
 # Factories
 
 
@@ -201,12 +326,9 @@ def factory_calls() -> dict[str, object]:
         "aten.linspace.default": lambda **k: torch.ops.aten.linspace.default(0, 1, 7, **k),
         "aten.new_full.default": lambda **k: torch.ops.aten.new_full.default(given, [3], NAN, **k),
         "aten.new_ones.default": lambda **k: torch.ops.aten.new_ones.default(given, [3], **k),
-        "aten.new_zeros.default": lambda **k: torch.ops.aten.new_zeros.default(given, [3], **k),
         "aten.ones.default": lambda **k: torch.ops.aten.ones.default([3], **k),
         "aten.ones_like.default": lambda **k: torch.ops.aten.ones_like.default(given, **k),
         "aten.scalar_tensor.default": lambda **k: torch.ops.aten.scalar_tensor.default(1 / 3, **k),
-        "aten.zeros.default": lambda **k: torch.ops.aten.zeros.default([3], **k),
-        "aten.zeros_like.default": lambda **k: torch.ops.aten.zeros_like.default(given, **k),
     }
 
 
@@ -510,7 +632,7 @@ def test_an_operation_without_a_rule_stays_as_it_is():
 
 
 def test_every_listed_operation_exists():
-    listed = {*SCALAR_OVERLOADS, *COPIES, *FACTORIES, *KEEPING_DIMENSIONS}
+    listed = {*SCALAR_OVERLOADS, *COPIES, *FACTORIES, *KEEPING_DIMENSIONS, *ZEROS}
     assert all(operator.attrgetter("_schema")(overload(label)) for label in listed)
 
 
@@ -523,13 +645,26 @@ def test_no_rule_is_untested():
         "KEEPING_DIMENSIONS",
         "PLACING",
         "SCALAR_OVERLOADS",
+        "ZEROS",
         "canonical",
         "FLOATING",
         "copied",
         "doubled_and_halved",
         "is_resized_to_itself",
+        "stored",
         "taken_from_a_number",
+        "zeroed",
     }
 
 
-IMPORTED = {"annotations", "Sequence", "Values", "Look", "torch"}
+IMPORTED = {
+    "annotations",
+    "functools",
+    "math",
+    "Sequence",
+    "Values",
+    "digest_of_bytes",
+    "Look",
+    "torch",
+    "LARGEST_READ",
+}

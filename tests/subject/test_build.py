@@ -215,6 +215,21 @@ def test_a_model_that_asks_whether_it_is_on_meta_is_built_as_on_a_real_device():
     assert digests[0] == digests[1] is not None
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda meta: torch.arange(6, device=meta),
+        lambda meta: torch.empty(6, dtype=torch.int64, device=meta).copy_(torch.arange(6, device=meta)),
+        lambda meta: torch.empty(6, dtype=torch.int64).copy_(torch.arange(6)),
+        lambda meta: torch.linspace(0, 5, 6, device=torch.device(meta)).long(),
+    ],
+)
+def test_a_constant_is_its_bytes_wherever_the_model_makes_it(make):
+    built = [constructed(with_buffer(made)) for made in (lambda: torch.arange(6), lambda: make("meta"))]
+    assert all(model.table.is_meta for model, _ in built)
+    assert len({digest(model.table, ledger) for model, ledger in built}) == 1
+
+
 def test_initialisers_of_torch_do_nothing_on_meta():
     def make():  # a parameter's initialiser is spared; this one asks for itself
         table = torch.empty(4, 4)
