@@ -68,7 +68,8 @@ def compared(model: str) -> tuple[str, list[tuple[str, str]]]:
 
 def main(count: int = 300, processes: int = 2, after: int = 0) -> int:
     """Compare, say what was found, and give the exit status."""
-    models, counts, began = chosen(count)[after:], Counter(), time.monotonic()
+    models, began = chosen(count)[after:], time.monotonic()
+    counts: Counter[str] = Counter()
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
         for number, (model, found) in enumerate(pool.imap_unordered(compared, models), start=1):
             for claim, what in found:

@@ -2,10 +2,10 @@
 
     python benchmarks/bench.py [MODELS]
 
-Start-up, the report of the published run, the core tier on a sample of MODELS (100 unless told otherwise), and the
-largest model. Nothing else should run meanwhile. The sample is every n-th model of the list sorted by module, from a
-seeded start: each module has its share of it, and the time for all models is the sample's in proportion, less what
-starting costs.
+Start-up, the report of the published run, the core tier on a sample of MODELS (100 unless told otherwise), the
+largest model, and an upgrade of 20 models, whose wheel is fetched first. Nothing else should run meanwhile. The sample
+is every n-th model of the list sorted by module, from a seeded start: each module has its share of it, and the time for
+all models is the sample's in proportion, less what starting costs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from conformance.record_file import read_run
 SEED = 31
 STARTS = 11
 LARGEST = "vit_7b_patch16_dinov3"
+OLDER = "1.0.28"
+"""The release from which 20 models are upgraded to the installed one."""
+UPGRADED = 20
 REPORTS = Path(__file__).parent.parent / "reports"
 COMMAND = (sys.executable, "-m", "conformance")
 
@@ -112,6 +115,17 @@ def decided(models: int, scratch: Path) -> Iterator[Row]:
     yield Row(f"slowest of them: {slowest.model}", spent(slowest), "s")
 
 
+def upgraded() -> Iterator[Row]:
+    """An upgrade between releases that are at hand, decided afresh and from what is kept of them."""
+    names = sample(UPGRADED)
+    words = (*COMMAND, "upgrade", OLDER, "installed", *names)
+    seconds(*words[:-UPGRADED], names[0], codes=(0, 1))
+    told = f"upgrade of {UPGRADED} models from {OLDER}"
+    yield Row(told, seconds(*words, "--afresh", codes=(0, 1)), "s", 60)
+    seconds(*words, codes=(0, 1))
+    yield Row(f"{told}, decided before", seconds(*words, codes=(0, 1)), "s")
+
+
 def spent(record: Record) -> float:
     """Seconds in which the claims of a model were decided."""
     return sum(cost for step, cost in record.cost.items() if step != "peak_mb")
@@ -140,7 +154,7 @@ def main(models: int = 100) -> None:
         column.justify = "right"
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
-        for rows in (startup(), report(scratch), decided(models, scratch)):
+        for rows in (startup(), report(scratch), decided(models, scratch), upgraded()):
             for row in rows:
                 table.add_row(row.what, f"{row.measured:.2f} {row.unit}", *within(row))
     Console().print(table)
