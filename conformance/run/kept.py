@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,6 +21,7 @@ import msgspec
 import conformance
 from conformance.record import Footer, Header, Line, Record, Run, Verdict, count, encode
 from conformance.record_file import BrokenRecord, read_run
+from conformance.release import Surface
 from conformance.run.wheels import CACHE, Release, cache
 
 _READ_BY_THEM = ("ATEN", "CUDA", "MKL", "OMP", "PYTHON", "PYTORCH", "TIMM", "TORCH")
@@ -28,38 +29,63 @@ _READ_BY_THEM = ("ATEN", "CUDA", "MKL", "OMP", "PYTHON", "PYTORCH", "TIMM", "TOR
 
 
 class Kept:
-    """What is known of a release. Nothing is known, and nothing kept, of one whose files are not vouched for."""
+    """What is known of a release. Nothing is known, and nothing kept, of one whose files are not vouched for.
+
+    Where the disk does not allow it, nothing is kept.
+    """
 
     def __init__(self, release: Release) -> None:
         digest = _digest(release)
-        self._file = None if digest is None else cache() / "decided" / f"timm-{release.version}-{digest}.jsonl"
+        beside = cache() / "decided"
+        self._runs = None if digest is None else beside / f"timm-{release.version}-{digest}.jsonl"
+        self._surfaces = None if digest is None else beside / f"timm-{release.version}-{digest}.surfaces.json"
 
     def run(self) -> Run | None:
         """What was decided, or None: then there is nothing, or nothing that can be read."""
-        if self._file is None:
+        if self._runs is None:
             return None
         try:
-            return read_run(self._file)
+            return read_run(self._runs)
         except BrokenRecord:
             return None
 
+    def surfaces(self) -> dict[str, Surface]:
+        """What the release said of models, by name."""
+        if self._surfaces is None:
+            return {}
+        try:
+            return msgspec.json.decode(self._surfaces.read_bytes(), type=dict[str, Surface])
+        except (OSError, ValueError):
+            return {}
+
     def keep(self, run: Run) -> None:
-        """Keep the records of the run with those that are kept; where the disk does not allow that, nothing is."""
+        """Keep the records of the run with those that are kept."""
         decided = [record for record in run.records if not _is_open(record)]
-        if self._file is None or not decided:
+        if self._runs is None or not decided:
             return
         known = self.run()
         records = {record.model: record for record in (*(known.records if known else ()), *decided)}
         whole = run_of(run.header, records.values())
         lines: list[Line] = [whole.header, *whole.records, whole.footer]
-        fresh = self._file.with_name(f".{self._file.name}-{os.getpid()}")
-        with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                fresh.write_bytes(b"".join(map(encode, lines)))
-                fresh.replace(self._file)
-            finally:
-                fresh.unlink(missing_ok=True)
+        _write(self._runs, b"".join(map(encode, lines)))
+
+    def keep_surfaces(self, surfaces: Mapping[str, Surface]) -> None:
+        """Keep what the release said of models with what is kept, but for models that it could not look at."""
+        seen = {name: surface for name, surface in surfaces.items() if surface.problem is None}
+        if self._surfaces is not None and seen:
+            _write(self._surfaces, msgspec.json.encode(self.surfaces() | seen, order="sorted"))
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write the file whole, or leave what was there."""
+    fresh = file.with_name(f".{file.name}-{os.getpid()}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fresh.write_bytes(content)
+            fresh.replace(file)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def run_of(header: Header, records: Iterable[Record]) -> Run:

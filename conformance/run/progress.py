@@ -17,13 +17,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from conformance.record import Verdict, printable
 from conformance.run.bench import end_with_parent
 from conformance.run.controller import NAME, Controller, parcel_of
+from conformance.run.estimate import SECONDS_BETWEEN_LINES, clock
 from conformance.run.items import cell_of
 
 PARENT = "TIMM_CONFORMANCE_PARENT"
 """The environment variable that carries the process id of `timm-conformance audit`."""
-
-_SECONDS_BETWEEN_LINES = 15.0
-"""Where nobody watches (a log of a CI job), a line now and then shows that the run lives."""
 
 _SHOWN = (
     (Verdict.HOLDS, "hold"),
@@ -104,7 +102,7 @@ class Display:
         self._console.print(self._line(), markup=False, soft_wrap=True)
 
     def _tell(self) -> None:
-        while not self._ended.wait(_SECONDS_BETWEEN_LINES):
+        while not self._ended.wait(SECONDS_BETWEEN_LINES):
             self._console.print(self._line(), markup=False, soft_wrap=True)
 
     def _end(self) -> None:
@@ -123,15 +121,9 @@ class Display:
         yield f"{done} of {self._cells} cells"
         yield f"{rate:.1f}/s"
         if 0 < done < self._cells:
-            yield f"{_clock((self._cells - done) / rate)} left"
+            yield f"{clock((self._cells - done) / rate)} left"
         for verdict, word in _SHOWN:
             if self._verdicts[verdict]:
                 yield f"{self._verdicts[verdict]} {word}"
         if done < self._cells and self._model:
             yield printable(self._model)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

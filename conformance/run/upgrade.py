@@ -27,6 +27,7 @@ from conformance.record_file import read_run
 from conformance.release import OUTPUTS, Carried, Measured, Registry, Step, Surface
 from conformance.run import local
 from conformance.run.elsewhere import Elsewhere, NotAnswered
+from conformance.run.estimate import Steps
 from conformance.run.kept import Kept, run_of
 from conformance.run.wheels import Release
 
@@ -97,10 +98,10 @@ def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callab
         for name in old.models
         if (name in chosen or renamed.get(name) in chosen) and renamed.get(name, name) in new.models
     ]
-    tell(f"what timm {old.version} and {new.version} say of {len(common)} models")
-    surfaces = _surfaces(pair, common)
-    before = _decided(pair.before.release, sorted({name for name, _ in common}), choice, tell)
-    after = _decided(pair.after.release, sorted({place for _, place in common}), choice, tell)
+    shelves = tuple(_shelf(there.release, choice) for there in (pair.before, pair.after))
+    surfaces = _surfaces(pair, common, shelves, tell)
+    before = _decided(pair.before.release, sorted({name for name, _ in common}), choice, shelves[0], tell)
+    after = _decided(pair.after.release, sorted({place for _, place in common}), choice, shelves[1], tell)
     settled = _settled(pair, before, after, common, tell)
     compared = compare(before, after, expectations, renamed=renamed, settled=settled, surfaces=surfaces)
     removed = [name for name in old.models if name in chosen and name not in renamed and name not in new.models]
@@ -114,28 +115,45 @@ def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callab
     return msgspec.structs.replace(compared, models=models)
 
 
-def _surfaces(pair: Pair, common: Iterable[tuple[str, str]]) -> tuple[Mapping[str, Surface], Mapping[str, Surface]]:
-    """What both releases say of the models, asked at once."""
+def _shelf(release: Release, choice: Choice) -> Kept | None:
+    """What is kept of a release, unless nothing is to be: modules of one's own change, and have no version."""
+    return Kept(release) if choice.keeps and not choice.imports else None
 
-    def all_of(there: Elsewhere, names: Sequence[str]) -> dict[str, Surface]:
+
+def _surfaces(
+    pair: Pair, common: Iterable[tuple[str, str]], shelves: Sequence[Kept | None], tell: Callable[[str], None]
+) -> tuple[Mapping[str, Surface], Mapping[str, Surface]]:
+    """What both releases say of the models, asked at once where it is not kept."""
+    names = [[name for name, _ in common], [place for _, place in common]]
+    known = [{} if shelf is None else shelf.surfaces() for shelf in shelves]
+    missing = [[name for name in side if name not in kept] for side, kept in zip(names, known, strict=True)]
+    what = f"what timm {pair.before.release.version} and {pair.after.release.version} say of {len(names[0])} models"
+    steps = Steps(what, sum(map(len, missing)), tell)
+    if any(missing):
+        tell(what)
+
+    def ask(there: Elsewhere, wanted: Sequence[str]) -> dict[str, Surface]:
         found = {}
-        for name in names:
+        for name in wanted:
             try:
                 found[name] = there.surface(name)
             except NotAnswered as error:
                 found[name] = Surface(model=name, problem=str(error))
+            steps.one()
         return found
 
-    pairs = list(common)
     with ThreadPoolExecutor(2) as both:
-        old = both.submit(all_of, pair.before, [name for name, _ in pairs])
-        new = both.submit(all_of, pair.after, [place for _, place in pairs])
-        return old.result(), new.result()
+        old, new = both.map(ask, (pair.before, pair.after), missing)
+    for shelf, asked in zip(shelves, (old, new), strict=True):
+        if shelf is not None:
+            shelf.keep_surfaces(asked)
+    return known[0] | old, known[1] | new
 
 
-def _decided(release: Release, models: Sequence[str], choice: Choice, tell: Callable[[str], None]) -> Run:
+def _decided(
+    release: Release, models: Sequence[str], choice: Choice, kept: Kept | None, tell: Callable[[str], None]
+) -> Run:
     """The core tier of the models, in a release: what is kept of it, and the rest decided now."""
-    kept = Kept(release) if choice.keeps and not choice.imports else None  # modules of one's own change
     known = kept.run() if kept is not None else None
     before = {record.model: record for record in (known.records if known is not None else ())}
     there = [before[model] for model in models if model in before]

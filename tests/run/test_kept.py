@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.record import Cell, ClaimEntry, Evidence, Header, Level, Record, Tier, Verdict
+from conformance.release import Surface
 from conformance.run import kept, wheels
 from conformance.run.kept import Kept, run_of
 from conformance.run.wheels import Release
@@ -45,7 +46,7 @@ def test_records_are_kept_and_others_added_to_them(release):
     Kept(release).keep(run(a=HOLDS))
     assert known(release) == ["a", "b"]
     assert Kept(release).run() == run(a=HOLDS, b=HOLDS)
-    assert [file.name for file in (wheels.cache() / "decided").iterdir()] == [Kept(release)._file.name]
+    assert [file.name for file in (wheels.cache() / "decided").iterdir()] == [Kept(release)._runs.name]
 
 
 def test_what_was_undecided_is_decided_again(release):
@@ -91,10 +92,19 @@ def test_nothing_is_kept_where_anything_may_come_before_the_libraries(release, m
     assert not (wheels.cache() / "decided").exists()
 
 
+def test_what_a_release_says_of_models_is_kept_likewise(release):
+    seen, unseen = Surface(model="a", constructor={"eps": "1e-05"}), Surface(model="b", problem="its process ended")
+    Kept(release).keep_surfaces({"a": seen, "b": unseen})
+    Kept(release).keep_surfaces({"c": seen})
+    assert Kept(release).surfaces() == {"a": seen, "c": seen}
+    Kept(release)._surfaces.write_bytes(b"[")
+    assert Kept(release).surfaces() == {}
+
+
 @pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: b"", lambda text: b"\xff" + text])
 def test_a_damaged_file_is_as_good_as_none(release, damage):
     Kept(release).keep(run(a=HOLDS))
-    file = Kept(release)._file
+    file = Kept(release)._runs
     file.write_bytes(damage(file.read_bytes()))
     assert known(release) is None
     Kept(release).keep(run(a=HOLDS))
