@@ -38,9 +38,13 @@ def configuration(start: Path | None = None) -> Configuration:
     if file is None:
         return Configuration()
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get(TABLE, {})
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # a TOMLDecodeError and a UnicodeDecodeError are ValueErrors
         raise BrokenConfiguration(f"{str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
+    tools = document.get("tool", {})
+    table = tools.get(TABLE, {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise BrokenConfiguration(f"`tool.{TABLE}` of {str(file)!r} is {table!r} where a table was expected")
     for key in table:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)

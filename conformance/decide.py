@@ -25,7 +25,7 @@ from conformance.claims.claim import (
 )
 from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
-from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
+from conformance.subject import RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
 from conformance.subject.refusals import SOURCE_PLACE, is_of_meta, is_raised_by_a_statement
 from conformance.subject.subject import BATCH
 
@@ -362,7 +362,7 @@ def _input_size(subject: Subject) -> tuple[int, ...] | None:
 
 def _fingerprint(subject: Subject, name: str) -> str | None:
     try:
-        taken: Pass = getattr(subject, name)
+        taken = subject.output(name)
     except Exception:  # noqa: BLE001  # the claims say what failed; here it only means that there is none
         return None
     return subject.ledger.values.digest(taken.number) if taken.is_provable and taken.number is not None else None

@@ -176,10 +176,48 @@ def test_a_project_says_once_what_it_uses(project):
         ("models = 3", "`models` of"),
         ("models = [", "cannot be read"),
         ("expectations = ['a', 'b']", "names several files"),
+        ("models = " + "[" * 3000 + "]" * 3000, "cannot be read"),
     ],
 )
 def test_a_table_with_a_fault_is_refused_in_one_sentence(project, table, said):
     assert said in complaint(gate(_with(project, "pyproject.toml", f"[tool.timm-conformance]\n{table}\n")))
+
+
+@pytest.mark.parametrize(
+    "text", ["tool = 3\n", "[tool]\ntimm-conformance = 5\n", "[tool]\ntimm-conformance = ['models']\n"]
+)
+def test_a_table_that_is_none_is_refused_or_not_there(project, text):
+    ended = gate(_with(project, "pyproject.toml", text), "net_a")
+    if text.startswith("tool"):
+        assert ended.returncode == 0
+    else:
+        assert "where a table was expected" in complaint(ended)
+
+
+def test_what_ships_with_the_suite_is_not_what_a_user_accepts(tmp_path):
+    model = "hrnet_w18_small"  # whose scripts is known to be violated in 1.0.31
+    write(finished([record(model)], CLAIMS), tmp_path / "before.jsonl")
+    write(finished([record(model, scripts=VIOLATED)], CLAIMS), tmp_path / "after.jsonl")
+    assert gate(tmp_path).returncode == 1
+
+
+def test_expectations_that_contradict_one_another_are_refused_in_one_sentence(project):
+    entry = '[[expect]]\nmodels = "net_b"\nclaim = "scripts"\nverdict = "{}"\nreason = "r"\n'
+    (project / "mine.toml").write_text(entry.format("violated") + entry.format("undecided"))
+    said = complaint(gate(project, "--expectations", "mine.toml"))
+    assert "narrow the models" in said
+
+
+def test_the_commands_that_are_printed_name_the_files_and_modules_in_use(project):
+    words = ["--change", "undecided", "--timm", "1.0.31", "--reason", "known"]
+    assert command("expectations", "update", "own.toml", "net_z", *words, cwd=project).returncode == 0
+    printed = gate(_with(project, "pyproject.toml", '[tool.timm-conformance]\nexpectations = "own.toml"\n')).stdout
+    assert "timm-conformance expectations update own.toml net_c" in printed
+    assert "counts with --expectations" not in printed
+    printed = gate(_with(project, "pyproject.toml", '[tool.timm-conformance]\nimport = "my_nets"\n')).stdout
+    assert "timm-conformance expectations update expectations.toml net_c" in printed
+    assert "net_c --import my_nets" in printed
+    assert "What is declared in expectations.toml counts with" in printed
 
 
 def test_the_nearest_table_counts_and_paths_are_as_seen_from_it(tmp_path):

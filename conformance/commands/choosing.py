@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from conformance.configuration import BrokenConfiguration, Configuration, config
 
 if TYPE_CHECKING:
     from conformance.gate.changes import Kind
+    from conformance.gate.your_models import Uses
 
 _MOST_TOLD = 20
 
@@ -76,48 +77,55 @@ def _kinds(words: str | None) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Models by name, and what of the project was not understood."""
+    """Models by name, perhaps with a tag, and what of the project was not understood."""
 
     models: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
-def chosen(wanted: Wanted, names: Collection[str], deprecated: Mapping[str, str | None] | None = None) -> Chosen:
+def chosen(wanted: Wanted, names: Collection[str], deprecated: Collection[str] = ()) -> Chosen:
     """The models of `names` that are wanted; all of them if nothing says which.
 
-    Names that a release still understands, but lists no more, stand for the ones that took their place.
+    A glob means models; `deprecated` names, and models with a tag (`resnet18.a1_in1k`), are wanted as they are written.
 
     Raises:
         CouldNotRun: A glob matches nothing, a path is not there, or the paths name no model.
     """
-    successors = {
-        old: new.partition(".")[0]
-        for old, new in (deprecated or {}).items()
-        if new is not None and old not in names and new.partition(".")[0] in names
-    }
-    known = dict.fromkeys([*names, *successors])
     if not wanted.globs and not wanted.models_from:
         return Chosen(tuple(names))
-    found = list(arguments.matching(wanted.globs, known)) if wanted.globs else []
+    known = dict.fromkeys([*names, *deprecated])
+    exact = [word for word in wanted.globs if _is_exact(word, known)]
+    globs = [word for word in wanted.globs if word not in exact]
+    found = [*exact, *(arguments.matching(globs, tuple(names)) if globs else ())]
     notes: list[str] = []
     if wanted.models_from:
-        from conformance.gate.your_models import uses
-
-        try:
-            used = uses(wanted.models_from, known)
-        except FileNotFoundError as error:
-            raise CouldNotRun(
-                f"{str(error.args[0])!r} is neither a file nor a directory; --models-from needs one"
-            ) from error
-        found += used.models()
+        used = _used(wanted, known)
+        found += used.words()
         missed = len(used.not_understood)
         notes += [f"{missed} {'place was' if missed == 1 else 'places were'} not understood"] if missed else []
-        for place in used.not_understood[:_MOST_TOLD]:
-            typer.echo(f"not understood: {place}", err=True)
-        if len(used.not_understood) > _MOST_TOLD:
-            typer.echo(f"and {len(used.not_understood) - _MOST_TOLD} more", err=True)
-        typer.echo(f"{len(used.models())} models are named in {used.files} files", err=True)
     if not found:
         where = ", ".join(str(path) for path in wanted.models_from)
         raise CouldNotRun(f"no model is named in {where}; name some, or give another path to --models-from")
-    return Chosen(tuple(sorted({successors.get(name, name) for name in found})), tuple(notes))
+    return Chosen(tuple(sorted(set(found))), tuple(notes))
+
+
+def _is_exact(word: str, known: Collection[str]) -> bool:
+    return word in known or ("." in word and word.partition(".")[0] in known)
+
+
+def _used(wanted: Wanted, known: Collection[str]) -> Uses:
+    """What the project uses; what of it was not understood is told."""
+    from conformance.gate.your_models import uses
+
+    try:
+        used = uses(wanted.models_from, known)
+    except FileNotFoundError as error:
+        raise CouldNotRun(
+            f"{str(error.args[0])!r} is neither a file nor a directory; --models-from needs one"
+        ) from error
+    for place in used.not_understood[:_MOST_TOLD]:
+        typer.echo(f"not understood: {place}", err=True)
+    if len(used.not_understood) > _MOST_TOLD:
+        typer.echo(f"and {len(used.not_understood) - _MOST_TOLD} more", err=True)
+    typer.echo(f"{len(used.models())} models are named in {used.files} files", err=True)
+    return used

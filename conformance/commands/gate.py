@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,17 @@ from conformance.commands.options import (
     ModelsFrom,
     Workers,
 )
-from conformance.commands.shared import FINDINGS, expected_by, form_called, names_in, read, release_called, tell_changes
+from conformance.commands.shared import (
+    FINDINGS,
+    accepted_by,
+    completed,
+    form_called,
+    names_in,
+    read,
+    refuse_overlaps,
+    release_called,
+    tell_changes,
+)
 
 if TYPE_CHECKING:
     from conformance.record import Run
@@ -51,18 +62,17 @@ def gate(
     """
     form = form_called(form, output)
     project = wanted(models, models_from, imports, expectations, fail_on)
-    expected = expected_by(project.expectations)
+    accepted = accepted_by(project.expectations)
     before = read(baseline, any_schema=True)
     after = read(candidate) if candidate is not None else _audited(before, project, workers)
 
-    import msgspec
-
-    from conformance.gate.compare import compare
+    from conformance.gate.compare import compare, versions_of
 
     names = sorted({record.model for run in (before, after) for record in run.records})
     which = chosen(project, names)
-    comparison = compare(before, after, expected, models=which.models)
-    comparison = msgspec.structs.replace(comparison, fail_on=project.fail_on, notes=(*comparison.notes, *which.notes))
+    refuse_overlaps(accepted, names, versions_of(after.header))
+    comparison = compare(before, after, accepted, models=_without_tags(which.models))
+    comparison = completed(comparison, project, accepted, which.notes)
     tell_changes(comparison, form, output)
     return FINDINGS if comparison.failing() else 0
 
@@ -80,7 +90,7 @@ def _audited(before: Run, project: Wanted, workers: str) -> Run:
     release = release_called("installed")
     there = names_in(release, project.imports)
     known = [record.model for record in before.records]
-    which = chosen(project, sorted({*known, *there})).models
+    which = _without_tags(chosen(project, sorted({*known, *there})).models)
     models = tuple(name for name in which if name in there and (name in known or _is_named(name, project)))
     if not models:
         raise CouldNotRun(f"timm {release.version} has none of these models; see `timm.list_models()`")
@@ -102,6 +112,11 @@ def _audited(before: Run, project: Wanted, workers: str) -> Run:
         if code != local.WRITTEN:
             raise CouldNotRun(f"the audit of timm {release.version} did not come to its end")
         return read(selection.output)
+
+
+def _without_tags(words: Iterable[str]) -> list[str]:
+    """Models alone: a run says nothing of pretrained weights."""
+    return sorted({word.partition(".")[0] for word in words})
 
 
 def _is_named(name: str, project: Wanted) -> bool:

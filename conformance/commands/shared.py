@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from conformance.claims import Claim
+    from conformance.commands.choosing import Wanted
     from conformance.gate import Expectations
     from conformance.gate.changes import Comparison
     from conformance.record import Run
@@ -61,6 +62,56 @@ def expected_by(word: str | None) -> Expectations:
         return shipped if word is None else shipped.extended_by(load(word))
     except BrokenExpectations as error:
         raise CouldNotRun(str(error)) from error
+
+
+def accepted_by(word: str | None) -> Expectations:
+    """What the user accepts of an upgrade: the named file alone. What ships with the suite is known of a release, and
+    whoever comes to it from another one has not accepted it.
+
+    Raises:
+        CouldNotRun: The file cannot be used.
+    """
+    from conformance.gate import BrokenExpectations, Expectations, load
+
+    if word in (None, "none"):
+        return Expectations()
+    try:
+        return load(word)
+    except BrokenExpectations as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def refuse_overlaps(accepted: Expectations, models: Iterable[str], versions: Mapping[str, str]) -> None:
+    """Refuse entries that contradict one another for one of the models."""
+    from conformance.gate import BrokenExpectations
+
+    try:
+        accepted.check_overlaps(models, {claim for entry in accepted.entries for claim in entry.claims}, **versions)
+    except BrokenExpectations as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def completed(comparison: Comparison, project: Wanted, accepted: Expectations, notes: Iterable[str]) -> Comparison:
+    """The comparison with what the user wanted of it, and what is to be noted besides."""
+    import msgspec
+
+    from conformance.gate.compare import idle
+
+    return msgspec.structs.replace(
+        comparison,
+        fail_on=project.fail_on,
+        notes=(*comparison.notes, *idle(accepted, comparison), *notes),
+        imports=project.imports,
+        expectations=None if project.expectations in (None, "none") else _seen_from_here(str(project.expectations)),
+    )
+
+
+def _seen_from_here(path: str) -> str:
+    """The path from the working directory, where it lies below."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return path
 
 
 def refuse_contradictions(

@@ -19,7 +19,15 @@ from conformance.commands.options import (
     ModelsFrom,
     Workers,
 )
-from conformance.commands.shared import FINDINGS, expected_by, form_called, release_called, tell_changes
+from conformance.commands.shared import (
+    FINDINGS,
+    accepted_by,
+    completed,
+    form_called,
+    refuse_overlaps,
+    release_called,
+    tell_changes,
+)
 
 
 def upgrade(
@@ -44,10 +52,11 @@ def upgrade(
     form = form_called(form, output)
     project = wanted(models, models_from, imports, expectations, fail_on)
     wanted_workers = arguments.workers_called(workers)
-    expected = expected_by(project.expectations)
+    accepted = accepted_by(project.expectations)
     releases = release_called(before), release_called(after)
 
-    import msgspec
+    import platform
+    from importlib.metadata import version
 
     from conformance.run.elsewhere import Elsewhere
     from conformance.run.upgrade import Choice, NotAudited, Pair
@@ -59,14 +68,19 @@ def upgrade(
             pair = Pair(old, new)
             registries = pair.registries()
             names = sorted({*registries[0].models, *registries[1].models})
-            which = chosen(project, names, registries[0].deprecated | registries[1].deprecated)
+            which = chosen(project, names, {*registries[0].deprecated, *registries[1].deprecated})
+            refuse_overlaps(
+                accepted,
+                names,
+                {"timm": releases[1].version, "torch": version("torch"), "python": platform.python_version()},
+            )
             choice = Choice(which.models, imports=project.imports, workers=wanted_workers, keeps=not afresh)
-            comparison = compare_all(pair, choice, expected, lambda doing: typer.echo(doing, err=True))
+            comparison = compare_all(pair, choice, accepted, lambda doing: typer.echo(doing, err=True))
     except NoSuchRelease as error:
         raise CouldNotRun(str(error)) from error
     except NotAudited as error:
         typer.echo(f"timm-conformance: {error}", err=True)
         return error.code
-    comparison = msgspec.structs.replace(comparison, fail_on=project.fail_on, notes=(*comparison.notes, *which.notes))
+    comparison = completed(comparison, project, accepted, which.notes)
     tell_changes(comparison, form, output)
     return FINDINGS if comparison.failing() else 0

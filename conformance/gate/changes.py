@@ -177,6 +177,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     vanished_causes: tuple[CauseChange, ...] = ()
     notes: tuple[str, ...] = ()
     """What was not compared, and why; what was not understood."""
+    imports: tuple[str, ...] = ()
+    """Modules that registered models of the user's own."""
+    expectations: str | None = None
+    """The file of what the user accepts, if there is one."""
 
     def failing(self) -> list[ModelChange]:
         """Models for which the gate does not open, the worst first."""

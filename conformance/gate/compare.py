@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from conformance.gate.changes import (
     Status,
 )
 from conformance.gate.expectations import Expectations
+from conformance.gate.naming import Tags
 from conformance.gate.surfaces import surface_changes
 from conformance.record import Cell, ClaimEntry, Evidence, Header, Record, Run, Verdict
 from conformance.release import OUTPUTS, Surface
@@ -31,8 +32,8 @@ def compare(
     expectations: Expectations,
     *,
     models: Collection[str] | None = None,
-    renamed: Mapping[str, str] | None = None,
-    settled: Mapping[tuple[str, str], Output] | None = None,
+    pairs: Mapping[tuple[str, str], Sequence[Tags]] | None = None,
+    settled: Mapping[tuple[str, str, str], Output] | None = None,
     surfaces: tuple[Mapping[str, Surface], Mapping[str, Surface]] = ({}, {}),
 ) -> Comparison:
     """What changed from one run to the other.
@@ -42,20 +43,20 @@ def compare(
         after: The run that is judged.
         expectations: What is expected of the latter.
         models: Names of either run; None compares all.
-        renamed: Names of the first run with those that took their place.
-        settled: What is known of outputs, by name before and output, whose fingerprints differ or are missing.
+        pairs: Models of the first run with those that took their place, and the weights that are meant; None pairs
+            models of the same name.
+        settled: What is known of outputs whose fingerprints differ or are missing, by name before, after, and output.
         surfaces: By name, what both releases say of models besides.
     """
-    renamed = renamed or {}
     old = {record.model: record for record in before.records}
     new = {record.model: record for record in after.records}
-    places = {name: renamed.get(name, name) for name in old}
+    pairs = {(name, name): [] for name in old} if pairs is None else pairs
     chosen = set(old) | set(new) if models is None else set(models)
     refusal = _why_not_fingerprints(before.header, after.header)
     levels = _common_claims(before.header, after.header)
     versions = versions_of(after.header)
     changes = []
-    for name, place in places.items():
+    for (name, place), tags in pairs.items():
         if name not in chosen and place not in chosen:
             continue
         if place not in new:
@@ -68,10 +69,10 @@ def compare(
                 was=name if name != place else None,
                 outputs=_outputs(left, right, refusal, settled or {}),
                 cells=tuple(_cells(left, right, levels, expectations, versions)),
-                surface=_widths(left, right) | surface_changes(surfaces[0].get(name), surfaces[1].get(place)),
+                surface=_widths(left, right) | surface_changes(surfaces[0].get(name), surfaces[1].get(place), tags),
             )
         )
-    fresh = chosen & new.keys() - set(places.values())
+    fresh = chosen & new.keys() - {place for _, place in pairs}
     changes += [ModelChange(model=name, presence=Kind.ADDED) for name in fresh]
     compared = [change for change in changes if change.presence is None]
     gone, come = _causes(
@@ -97,6 +98,17 @@ def sorted_and_judged(
         expected = {kind: entry.reason for kind, entry in entries.items() if entry is not None}
         judged.append(msgspec.structs.replace(change, expected=expected))
     return tuple(sorted(judged, key=lambda change: (change.model, change.was or "")))
+
+
+def idle(expectations: Expectations, comparison: Comparison) -> list[str]:
+    """A sentence for each change that is expected of models that were compared, and that none of them brought."""
+    versions = {"timm": comparison.after.timm, "torch": comparison.after.torch, "python": comparison.after.python}
+    sentences = []
+    for entry in expectations.awake(**versions):
+        meant = [change for change in comparison.models if entry.matches(change.model)]
+        if entry.changes and meant and not any(kind in change.kinds for change in meant for kind in entry.changes):
+            sentences.append(f"{entry.origin} expects {' or '.join(entry.changes)}, which was not found; take it out")
+    return sentences
 
 
 def _side(header: Header) -> Side:
@@ -135,9 +147,9 @@ def _undecided_claims(before: Header, common: Mapping[str, ClaimEntry]) -> str |
 
 
 def _outputs(
-    left: Record, right: Record, refusal: str | None, settled: Mapping[tuple[str, str], Output]
+    left: Record, right: Record, refusal: str | None, settled: Mapping[tuple[str, str, str], Output]
 ) -> dict[str, Output]:
-    return {name: _output(left, right, name, refusal, settled.get((left.model, name))) for name in OUTPUTS}
+    return {name: _output(left, right, name, refusal, settled.get((left.model, right.model, name))) for name in OUTPUTS}
 
 
 def needs_settling(left: Record, right: Record, name: str) -> bool:
@@ -173,7 +185,7 @@ def _was_absent(record: Record, name: str) -> bool:
 
 def _is_absent(record: Record, name: str) -> bool:
     """Whether the model does not compute the output, as its cells say."""
-    asked = (RUNS,) if name == "features" else (RUNS, HAS_A_HEAD)
+    asked = (RUNS, HAS_A_HEAD) if name == "pre_logits" else (RUNS,)
     cells = [record.cells[claim_id] for claim_id in asked if claim_id in record.cells]
     return any(cell.verdict in (Verdict.VIOLATED, Verdict.NOT_APPLICABLE) for cell in cells)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,8 +13,10 @@ from conformance.gate.changes import CellChange, Comparison, Kind, ModelChange, 
 from conformance.record import Evidence, printable
 from conformance.release import OUTPUTS, Step
 
-_MOST_NAMED = 20
-"""Models that a command is written out for; for more, the file is named that has them."""
+DEFAULT_FILE = "expectations.toml"
+"""Where what is accepted is written, unless the user has such a file."""
+_MOST_NAMED = 5
+"""Models that a command names one by one, where a glob would do."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ def found(comparison: Comparison) -> list[Found]:
 def _said(change: ModelChange) -> Iterator[tuple[Kind, str, tuple[str, ...], str]]:
     """Kind, sentence, detail, and what groups it with those of other models."""
     if change.presence is Kind.REMOVED:
-        yield Kind.REMOVED, "the model is gone, and no other name stands for it", (), ""
+        of_weights = "." in change.model
+        what = "these weights are gone" if of_weights else "the model is gone, and no other name stands for it"
+        yield Kind.REMOVED, what, (), str(of_weights)
     if change.presence is Kind.ADDED:
         yield Kind.ADDED, "the model is new", (), ""
     if change.was is not None:
@@ -139,17 +145,29 @@ def _grouped(
 
 
 def _reproduce(comparison: Comparison, change: ModelChange, claim: str | None) -> str:
-    model = shlex.quote(change.was or change.model)
+    before, after = comparison.before, comparison.after
+    imports = "".join(f" --import {shlex.quote(module)}" for module in comparison.imports)
     if claim is not None:
-        return f"timm-conformance audit {shlex.quote(change.model)} --claim {claim} --timm {comparison.after.timm}"
-    return f"timm-conformance upgrade {comparison.before.timm} {comparison.after.timm} {model}"
+        return f"timm-conformance audit {shlex.quote(change.model)} --claim {claim} --timm {after.timm}{imports}"
+    model = shlex.quote(change.was or change.model)
+    if (before.torch, before.suite) != (after.torch, after.suite):  # what it needs is a new baseline
+        return f"timm-conformance audit {model} --timm {before.timm}{imports}"
+    return f"timm-conformance upgrade {before.timm} {after.timm} {model}{imports}"
 
 
 def _accept(comparison: Comparison, models: tuple[str, ...], kind: Kind, claim: str | None, verdict: str) -> str:
-    named = " ".join(map(shlex.quote, models[:_MOST_NAMED]))
+    file = shlex.quote(comparison.expectations or DEFAULT_FILE)
     what = f"--claim {claim} --verdict {verdict}" if claim is not None else f"--change {kind}"
-    more = " …" if len(models) > _MOST_NAMED else ""
     return (
-        f"timm-conformance expectations update expectations.toml {named}{more} {what} "
+        f"timm-conformance expectations update {file} {_named(comparison, models)} {what} "
         f"--timm {comparison.after.timm} --reason '…'"
     )
+
+
+def _named(comparison: Comparison, models: tuple[str, ...]) -> str:
+    """The models by one glob, where there are many and it means no others; or else by name."""
+    if len(models) > _MOST_NAMED:
+        glob = f"{os.path.commonprefix(models)}*"  # noqa: RUF071  # no paths: characters are meant
+        if {change.model for change in comparison.models if fnmatch.fnmatchcase(change.model, glob)} == set(models):
+            return shlex.quote(glob)
+    return " ".join(map(shlex.quote, models))

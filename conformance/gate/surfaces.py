@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from conformance.gate.changes import Kind
+from conformance.gate.naming import Tags
 from conformance.release import Pretrained, Surface
 
 _EXAMPLES = 4
 
 
-def surface_changes(before: Surface | None, after: Surface | None) -> dict[Kind, tuple[str, ...]]:
-    """By kind, a sentence for each thing that is not as it was; nothing where a release was not asked."""
+def surface_changes(
+    before: Surface | None, after: Surface | None, tags: Sequence[Tags] = ()
+) -> dict[Kind, tuple[str, ...]]:
+    """By kind, a sentence for each thing that is not as it was; nothing where a release was not asked.
+
+    `tags` are weights that names stand for in both releases; without, those that the models have by default count.
+    """
     if before is None or after is None:
         return {}
-    found = {
-        Kind.WEIGHTS: [*_default(before, after), *_pretrained(before, after, "weights")],
-        Kind.PREPROCESSING: _pretrained(before, after, "preprocessing"),
-        Kind.CONSTRUCTOR: [*_pretrained(before, after, "head"), *_constructor(before, after)],
-        Kind.STATE_DICT: [] if before.problem or after.problem else list(_state(before.state, after.state)),
-    }
+    found: dict[Kind, list[str]] = {kind: [] for kind in (Kind.WEIGHTS, Kind.PREPROCESSING, Kind.CONSTRUCTOR)}
+    for was, is_ in tags or [("", "")]:
+        left, right = _meant(before, was), _meant(after, is_)
+        found[Kind.WEIGHTS] += [*_default(left, right), *_pretrained(left, right, "weights")]
+        found[Kind.PREPROCESSING] += _pretrained(left, right, "preprocessing")
+        found[Kind.CONSTRUCTOR] += _pretrained(left, right, "head")
+    found[Kind.WEIGHTS] += [f"the weights {tag!r} are gone" for tag in lost_tags(before, after)]
+    found[Kind.CONSTRUCTOR] += _constructor(before, after)
+    found[Kind.STATE_DICT] = [] if before.problem or after.problem else list(_state(before.state, after.state))
     return {kind: tuple(dict.fromkeys(sentences)) for kind, sentences in found.items() if sentences}
+
+
+def lost_tags(before: Surface, after: Surface) -> list[str]:
+    """Weights that only the older release declares under their name."""
+    return sorted(tag for tag in before.pretrained if tag and tag not in after.pretrained)
+
+
+def _meant(surface: Surface, tag: str) -> Surface:
+    """The model as whoever names these weights has it."""
+    return msgspec.structs.replace(surface, default_tag=tag) if tag in surface.pretrained and tag else surface
 
 
 def _default(before: Surface, after: Surface) -> Iterable[str]:

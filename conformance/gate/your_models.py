@@ -8,8 +8,10 @@ TOML and JSON, every text counts that names a model, by itself or in one of thes
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 import tomllib
 import warnings
 from collections.abc import Collection, Iterator
@@ -23,6 +25,7 @@ _NAME_ARGUMENTS = ("model_name", "model")
 _SCHEMES = ("hf-hub:timm/", "hf_hub:timm/", "timm/", "tu-")
 """What comes before a model's name where others than timm read it: the hub, segmentation_models_pytorch."""
 _CONFIGURATION = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML", ".json": "JSON"}
+_NOTEBOOK = ".ipynb"
 _LEFT_OUT = frozenset({"node_modules", "__pycache__", "site-packages"})
 _LARGEST = 5_000_000
 """Bytes of a file from which on it is data and no source."""
@@ -66,6 +69,10 @@ class Uses:
         """The models, each once, in order of name."""
         return sorted({use.model for use in self.found})
 
+    def words(self) -> list[str]:
+        """The same with the tags that they are named with, `resnet18.a1_in1k`."""
+        return sorted({f"{use.model}.{use.tag}" if use.tag else use.model for use in self.found})
+
 
 def uses(paths: Collection[Path], names: Collection[str]) -> Uses:
     """The models of `names` that files, or those in directories, use.
@@ -77,13 +84,13 @@ def uses(paths: Collection[Path], names: Collection[str]) -> Uses:
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(path)
-        for file in _files(path):
+        for file in _files(path, found):
             found.files += 1
             _read(file, frozenset(names), found)
     return found
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, found: Uses) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
@@ -93,35 +100,61 @@ def _files(path: Path) -> Iterator[Path]:
             continue
         if any((parent / "pyvenv.cfg").exists() for parent in file.parents if parent.is_relative_to(path)):
             continue
-        if (file.suffix == ".py" or file.suffix in _CONFIGURATION) and file.stat().st_size <= _LARGEST:
+        if file.suffix not in (".py", _NOTEBOOK, *_CONFIGURATION):
+            continue
+        if file.stat().st_size <= _LARGEST:
             yield file
+        else:
+            why = f"it is larger than {_LARGEST // 1_000_000} MB; it was skipped"
+            found.not_understood.append(NotUnderstood(file, None, why))
 
 
 def _read(file: Path, names: frozenset[str], found: Uses) -> None:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        found.not_understood.append(NotUnderstood(file, None, f"it cannot be read ({error})"))
-        return
     kind = _CONFIGURATION.get(file.suffix)
     try:
+        content = file.read_bytes()
         if kind is None:
-            _Python(file, names, found).read(text)
+            for text in _cells(content) if file.suffix == _NOTEBOOK else [_decoded(content)]:
+                _Python(file, names, found).read(text)
             return
-        for line, word in _words(kind, text):
+        for line, word in _words(kind, content.decode("utf-8-sig")):
             use = _named(word, names)
             if use is not None:
                 found.found.append(Use(*use, file, line))
+    except (OSError, UnicodeDecodeError) as error:
+        found.not_understood.append(NotUnderstood(file, None, f"it cannot be read ({error})"))
     except (
         SyntaxError,
         yaml.YAMLError,
-        tomllib.TOMLDecodeError,
-        json.JSONDecodeError,
         RecursionError,
-        ValueError,
+        MemoryError,  # what Python's parser says of what nests too deeply
+        ValueError,  # of TOML and JSON as well
     ) as error:
-        why = " ".join(str(error).split())[:200]
+        why = " ".join(str(error).split())[:200] or type(error).__name__
         found.not_understood.append(NotUnderstood(file, None, f"it is no {kind or 'Python'} ({why}); it was skipped"))
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file of Python, in the encoding that it declares.
+
+    Raises:
+        SyntaxError: It declares one that does not exist.
+        UnicodeDecodeError: It is in another one.
+    """
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    return content.decode(encoding)
+
+
+def _cells(content: bytes) -> Iterator[str]:
+    """The cells of code of a Jupyter notebook, without what is said to IPython itself."""
+    notebook = json.loads(content)
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    for cell in cells if isinstance(cells, list) else ():
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            source = cell.get("source", "")
+            lines = "".join(source if isinstance(source, list) else [source]).splitlines()
+            if not (lines and lines[0].startswith("%%")):
+                yield "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in lines)
 
 
 def _named(word: str, names: frozenset[str]) -> tuple[str, str] | None:
@@ -183,6 +216,8 @@ class _Python:
         """Local names of timm's functions named after models, and what they are called there."""
         self._modules: set[str] = set()
         """Local names of timm and modules of it."""
+        self._understood: set[int] = set()
+        """Mentions of functions that were looked at as calls."""
 
     def read(self, text: str) -> None:
         """Enter what the file uses.
@@ -198,9 +233,12 @@ class _Python:
                 self._modules |= {alias.asname or "timm" for alias in node.names if alias.name.split(".")[0] == "timm"}
             elif isinstance(node, ast.ImportFrom):
                 self._import_from(node)
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 self._call(node)
+            elif isinstance(node, ast.Name | ast.Attribute) and id(node) not in called:
+                self._mention(node)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(_SCHEMES):
                 use = _named(node.value, self._names)
                 if use is not None:
@@ -224,6 +262,13 @@ class _Python:
 
     def _call(self, node: ast.Call) -> None:
         function = node.func
+        if self._is_partial(function) and node.args:
+            inner = node.args[0]
+            self._understood.add(id(inner))
+            self._call(ast.Call(func=inner, args=node.args[1:], keywords=node.keywords, lineno=node.lineno))
+            return
+        if isinstance(function, ast.Name) and function.id == "getattr" and self._gets_creator(node):
+            self._not_understood(node, f"`{ast.unparse(node)[:60]}` is handed on, with which model only running tells")
         if isinstance(function, ast.Name):
             if function.id in self._functions:
                 self._use(self._functions[function.id], "", node)
@@ -237,6 +282,24 @@ class _Python:
                 self._use(function.attr, "", node)
             elif function.attr == "load" and _is_timm_on_the_hub(node):
                 self._argument(node, is_timms=True, place=1)
+
+    def _is_partial(self, function: ast.expr) -> bool:
+        """Whether it is `functools.partial`, by the name that everybody calls it."""
+        return (function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)) == "partial"
+
+    def _gets_creator(self, node: ast.Call) -> bool:
+        module, *named = [*node.args, None, None][:2]
+        is_named = isinstance(named[0], ast.Constant) and named[0].value == _CREATOR
+        return is_named and isinstance(module, ast.Name) and module.id in self._modules
+
+    def _mention(self, node: ast.Name | ast.Attribute) -> None:
+        """List timm's function where it is not called, for whoever gets it may call it with any name."""
+        if isinstance(node, ast.Name):
+            is_timms = isinstance(node.ctx, ast.Load) and self._creators.get(node.id, False)
+        else:
+            is_timms = node.attr == _CREATOR and _root(node) in self._modules
+        if is_timms and id(node) not in self._understood:
+            self._not_understood(node, f"`{ast.unparse(node)[:60]}` is handed on, with which model only running tells")
 
     def _argument(self, node: ast.Call, *, is_timms: bool, place: int = 0) -> None:
         """Enter what the call names; somebody else's function of that name may well take something else."""
@@ -264,7 +327,7 @@ class _Python:
     def _use(self, model: str, tag: str, node: ast.expr) -> None:
         self._found.found.append(Use(model, tag, self._file, node.lineno))
 
-    def _not_understood(self, node: ast.Call, why: str) -> None:
+    def _not_understood(self, node: ast.expr, why: str) -> None:
         self._found.not_understood.append(NotUnderstood(self._file, node.lineno, why))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.gate.changes import Comparison
 from conformance.gate.findings import Found, found
-from conformance.report.changes_text import SIGNS, WORDS, heading, printable_detail, verdict
+from conformance.report.changes_text import SIGNS, WORDS, acceptance, heading, printable_detail, verdict
 from conformance.report.markdown import escaped
 from conformance.report.text import few
 
@@ -22,7 +22,7 @@ def changes_markdown(comparison: Comparison) -> str:
         f"## {sign} {escaped(heading(comparison))}",
         "",
         escaped(verdict(comparison)),
-        *(f"\n> {escaped(note)}" for note in comparison.notes),
+        *(f"\n> {escaped(note)}" for note in (*comparison.notes, acceptance(comparison)) if note),
         "",
         f"| output | {' | '.join(words)} |",
         f"| --- |{' ---: |' * len(words)}",

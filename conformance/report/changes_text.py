@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.gate.changes import Comparison, Kind
-from conformance.gate.findings import Found, found
+from conformance.gate.findings import DEFAULT_FILE, Found, found
 from conformance.record import printable
 from conformance.report.text import clip, counted, few, print_unbroken
 
@@ -48,6 +48,8 @@ def print_changes(comparison: Comparison, console: Console) -> None:
         if len(others) > _MOST_OTHERS:
             console.print(Text(f"and {len(others) - _MOST_OTHERS} more; --format json has them all."))
     console.print()
+    if hint := acceptance(comparison):
+        console.print(Text(hint))
     console.print(Text(verdict(comparison), style="bold red" if comparison.failing() else "green"))
 
 
@@ -72,6 +74,16 @@ def verdict(comparison: Comparison) -> str:
     parts = ", ".join(f"{number} {WORDS[kind]}" for kind, number in counts.items() if number)
     stand = "stands" if len(failing) == 1 else "stand"
     return f"{len(failing)} of {counted(len(comparison.models), 'model')} {stand} against it: {parts}.{declared}"
+
+
+def acceptance(comparison: Comparison) -> str | None:
+    """How what is accepted comes to count, for whoever has no file of it yet."""
+    if comparison.expectations is not None or not comparison.failing():
+        return None
+    return (
+        f"What is declared in {DEFAULT_FILE} counts with --expectations {DEFAULT_FILE}, "
+        "or where [tool.timm-conformance] names the file."
+    )
 
 
 def _listed(comparison: Comparison) -> str:

@@ -76,13 +76,13 @@ class Elsewhere:
         """
         return self._ask(list[Step], "steps", name, output, input_size)
 
-    def depart(self, name: str, file: Path) -> None:
-        """Draw weights, run the model, and write both to the file.
+    def depart(self, name: str, file: Path, *, in_double: bool = True) -> None:
+        """Draw weights, run the model (in float64 where it is small enough, if wanted), and write both to the file.
 
         Raises:
             NotAnswered: As above.
         """
-        self._ask(type(None), "depart", name, str(file))
+        self._ask(type(None), "depart", name, str(file), in_double)
 
     def arrive(self, name: str, file: Path) -> Carried:
         """Load the weights in the file, run the model, and compare.
@@ -122,7 +122,7 @@ class Elsewhere:
         self._group = execnet.Group()
         gateway = self._group.makegateway(f"popen//python={sys.executable}")
         first = [] if self.release.path is None else [str(self.release.path)]
-        path = [*first, *(place for place in sys.path if place)]
+        path = [*first, *_libraries()]
         self._channel = gateway.remote_exec(_BEGIN.format(path=path, parent=os.getpid(), imports=self._imports))
         try:
             said, value = self._exchange(None, PATIENCE_AT_START)
@@ -145,6 +145,13 @@ class Elsewhere:
         if group is not None:
             with suppress(OSError):
                 group.terminate(timeout=1.0)
+
+
+def _libraries() -> list[str]:
+    """Where modules are looked for, without the working directory, which `python -m` puts first: as in an audit."""
+    first, *others = sys.path
+    here = first in ("", str(Path.cwd())) and not sys.flags.safe_path
+    return [place for place in (others if here else sys.path) if place]
 
 
 _BEGIN = """

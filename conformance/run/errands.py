@@ -110,10 +110,10 @@ def _steps(name: str, output: str, input_size: Sequence[int] | None) -> Any:
     return steps(name, output, tuple(input_size) if input_size else None)
 
 
-def _depart(name: str, file: str) -> None:
+def _depart(name: str, file: str, in_double: bool) -> None:
     from conformance.subject.carrying import depart
 
-    depart(name, Path(file))
+    depart(name, Path(file), in_double=in_double)
 
 
 def _arrive(name: str, file: str) -> Any:

@@ -25,7 +25,7 @@ from conformance.release import Surface
 from conformance.run.wheels import CACHE, Release, cache
 
 _READ_BY_THEM = ("ATEN", "CUDA", "MKL", "OMP", "PYTHON", "PYTORCH", "TIMM", "TORCH")
-"""What the names of variables begin with that torch, timm or Python read."""
+"""What the names of variables begin with that torch or Python read, and most of those of timm."""
 
 
 class Kept:
@@ -104,13 +104,14 @@ def _digest(release: Release) -> str | None:
     release_itself = release.digest()
     if release_itself is None or os.environ.get("PYTHONPATH"):  # whatever lies there has no version
         return None
+    read = release.variables()
     facts: Sequence[str] = (
         release_itself,
         *_suite(),
         sys.version,
         platform.platform(),
         *sorted({f"{found.name} {found.version}" for found in distributions()}),
-        *(f"{name}={value}" for name, value in sorted(os.environ.items()) if _is_read(name)),
+        *(f"{name}={value}" for name, value in sorted(os.environ.items()) if name in read or _is_read(name)),
     )
     return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 

@@ -21,7 +21,9 @@ from conformance import __version__
 from conformance.gate.changes import Comparison, Kind, ModelChange, Output, Status
 from conformance.gate.compare import compare, needs_settling, sorted_and_judged, versions_of
 from conformance.gate.expectations import Expectations
+from conformance.gate.naming import Paired, paired
 from conformance.gate.parting import parting
+from conformance.gate.surfaces import lost_tags
 from conformance.record import Evidence, Header, Record, Run, Tier, Verdict
 from conformance.record_file import read_run
 from conformance.release import OUTPUTS, Carried, Measured, Registry, Step, Surface
@@ -60,21 +62,10 @@ class Pair:
             old, new = both.map(Elsewhere.registry, (self.before, self.after))
         return old, new
 
-    def renamed(self) -> dict[str, str]:
-        """Names that only the older release lists, with those that the newer one has for them."""
-        old, new = self.registries()
-        known = frozenset(new.models)
-        found = {}
-        for name in old.models:
-            successor = (new.deprecated.get(name) or "").partition(".")[0]
-            if name not in known and successor in known:
-                found[name] = successor
-        return found
-
 
 @dataclass(frozen=True)
 class Choice:
-    """Which models are compared: names of either release, and how to go about it."""
+    """Which models are compared: names of either release, perhaps with a tag, and how to go about it."""
 
     models: tuple[str, ...]
     imports: tuple[str, ...] = ()
@@ -90,29 +81,37 @@ def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callab
         NoSuchRelease: A release cannot be imported.
         NotAudited: An audit failed or was interrupted.
     """
-    old, new = pair.registries()
-    renamed = pair.renamed()
-    chosen = set(choice.models)
-    common = [
-        (name, renamed.get(name, name))
-        for name in old.models
-        if (name in chosen or renamed.get(name) in chosen) and renamed.get(name, name) in new.models
-    ]
+    named = paired(choice.models, *pair.registries())
+    common = sorted(named.pairs)
     shelves = tuple(_shelf(there.release, choice) for there in (pair.before, pair.after))
     surfaces = _surfaces(pair, common, shelves, tell)
     before = _decided(pair.before.release, sorted({name for name, _ in common}), choice, shelves[0], tell)
     after = _decided(pair.after.release, sorted({place for _, place in common}), choice, shelves[1], tell)
     settled = _settled(pair, before, after, common, tell)
-    compared = compare(before, after, expectations, renamed=renamed, settled=settled, surfaces=surfaces)
-    removed = [name for name in old.models if name in chosen and name not in renamed and name not in new.models]
-    places = {place for _, place in common}
-    added = [name for name in new.models if name in chosen and name not in places]
+    compared = compare(before, after, expectations, pairs=named.pairs, settled=settled, surfaces=surfaces)
+    removed = [*named.removed, *_lost_weights(choice.models, named, surfaces)]
     others = [
         *(ModelChange(model=name, presence=Kind.REMOVED) for name in removed),
-        *(ModelChange(model=name, presence=Kind.ADDED) for name in added),
+        *(ModelChange(model=name, presence=Kind.ADDED) for name in named.added),
     ]
     models = sorted_and_judged((*compared.models, *others), expectations, versions_of(after.header))
     return msgspec.structs.replace(compared, models=models)
+
+
+def _lost_weights(
+    words: Iterable[str], named: Paired, surfaces: tuple[Mapping[str, Surface], Mapping[str, Surface]]
+) -> list[str]:
+    """Of the words that name weights (`resnet18.a1_in1k`), those whose weights only the older release declares."""
+    lost = []
+    for word in words:
+        name, _, tag = word.partition(".")
+        if any(
+            tag in lost_tags(surfaces[0][before], surfaces[1][after])
+            for before, after in named.pairs
+            if tag and before == name
+        ):
+            lost.append(word)
+    return lost
 
 
 def _shelf(release: Release, choice: Choice) -> Kept | None:
@@ -124,7 +123,7 @@ def _surfaces(
     pair: Pair, common: Iterable[tuple[str, str]], shelves: Sequence[Kept | None], tell: Callable[[str], None]
 ) -> tuple[Mapping[str, Surface], Mapping[str, Surface]]:
     """What both releases say of the models, asked at once where it is not kept."""
-    names = [[name for name, _ in common], [place for _, place in common]]
+    names = [sorted({name for name, _ in common}), sorted({place for _, place in common})]
     known = [{} if shelf is None else shelf.surfaces() for shelf in shelves]
     missing = [[name for name in side if name not in kept] for side, kept in zip(names, known, strict=True)]
     what = f"what timm {pair.before.release.version} and {pair.after.release.version} say of {len(names[0])} models"
@@ -200,8 +199,8 @@ def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
 
 def _settled(
     pair: Pair, before: Run, after: Run, common: Iterable[tuple[str, str]], tell: Callable[[str], None]
-) -> dict[tuple[str, str], Output]:
-    """What became of the outputs whose fingerprints do not say it, by name before and output."""
+) -> dict[tuple[str, str, str], Output]:
+    """What became of the outputs whose fingerprints do not say it, by name before, after, and output."""
     old = {record.model: record for record in before.records}
     new = {record.model: record for record in after.records}
     pending = [
@@ -209,11 +208,11 @@ def _settled(
         for name, place in common
         if (outputs := [output for output in OUTPUTS if needs_settling(old[name], new[place], output)])
     ]
-    found: dict[tuple[str, str], Output] = {}
+    found: dict[tuple[str, str, str], Output] = {}
     for number, (name, place, outputs) in enumerate(pending, start=1):
         tell(f"what {place} gives in both, {number} of {len(pending)}")
         for output, became in _became(pair, old[name], new[place], outputs).items():
-            found[name, output] = became
+            found[name, place, output] = became
     return found
 
 
@@ -225,24 +224,48 @@ def _became(pair: Pair, left: Record, right: Record, outputs: Sequence[str]) -> 
         if all(_are_one(*sides) for sides in listed.values()):
             why = f"on images of the older size, {' by '.join(map(str, size[1:]))} pixels"
             return {output: Output(status=Status.SAME, evidence=Evidence.PROVED, reason=why) for output in outputs}
-    with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
-        file = Path(directory, "weights.pt")
-        try:
-            pair.before.depart(left.model, file)
-            carried = pair.after.arrive(right.model, file)
-        except NotAnswered as error:
-            reason = f"it could not be measured: {error}"
-            return {output: Output(status=Status.UNDECIDED, reason=reason) for output in outputs}
+    try:
+        measured = _measured(pair, left.model, right.model, outputs)
+    except NotAnswered as error:
+        reason = f"it could not be measured: {error}"
+        return {output: Output(status=Status.UNDECIDED, reason=reason) for output in outputs}
     found = {}
     hidden = _hidden(left, right)
-    for output in outputs:
-        became = _read(carried.outputs[output], carried)
+    for output, became in measured.items():
         if became.status is Status.SAME and hidden is not None:
             became = msgspec.structs.replace(became, status=Status.UNDECIDED, evidence=None, reason=hidden)
         if became.status is not Status.SAME:
             sides = _steps(pair, left.model, right.model, output, size)
             became = msgspec.structs.replace(became, parting=parting(*sides))
         found[output] = became
+    return found
+
+
+def _measured(pair: Pair, left: str, right: str, outputs: Iterable[str]) -> dict[str, Output]:
+    """What real numbers say, in float64 where that is possible.
+
+    Of a model that computes something in float32 whatever its weights are, float64 shows the rounding of that and
+    cannot tell it from a change; float32, in which it is used, may.
+
+    Raises:
+        NotAnswered: A model cannot be run, or the weights cannot be loaded.
+    """
+
+    def carried(*, in_double: bool) -> Carried:
+        with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
+            file = Path(directory, "weights.pt")
+            pair.before.depart(left, file, in_double=in_double)
+            return pair.after.arrive(right, file)
+
+    first = carried(in_double=True)
+    found = {output: _read(first.outputs[output], first) for output in outputs}
+    unclear = [output for output in found if first.outputs[output].is_same is None and first.dtype == "float64"]
+    if any(first.outputs[output].relative_error is not None for output in unclear):
+        second = carried(in_double=False)
+        for output in unclear:
+            became = _read(second.outputs[output], second)
+            if became.status is Status.SAME:
+                found[output] = became
     return found
 
 

@@ -33,6 +33,7 @@ PATIENCE = 600
 
 _INFO = "timm-*.dist-info"
 _NEIGHBOURS = 2
+_VARIABLE = re.compile(r"""(?:environ(?:\.get\(|\[)|getenv\()\s*["'](\w+)""")
 _OFFLINE = re.compile(
     r"NewConnectionError|Failed to establish|Name or service not known|Temporary failure in name|ConnectTimeout"
     r"|Connection refused|ProxyError|network is unreachable|dns error|error sending request|client error \(Connect\)",
@@ -54,12 +55,22 @@ class Release:
 
     def digest(self) -> str | None:
         """What tells its files from any others, or None where they are not those of its wheel's own list (RECORD)."""
-        here = _installed() if self.path is None else None
-        root = self.path if here is None else Path(str(here.locate_file("")))
+        root = self._root()
         if root is None or not _is_whole(root, self.version):
             return None
         (listed,) = root.glob(f"{_INFO}/RECORD")
         return hashlib.sha256(listed.read_bytes()).hexdigest()
+
+    def variables(self) -> frozenset[str]:
+        """The variables of the environment that its code names."""
+        root = self._root()
+        files = () if root is None else Path(root, "timm").rglob("*.py")
+        return frozenset(name for file in files for name in _VARIABLE.findall(file.read_text(encoding="utf-8")))
+
+    def _root(self) -> Path | None:
+        """The directory that it is imported from."""
+        here = _installed() if self.path is None else None
+        return self.path if here is None else Path(str(here.locate_file("")))
 
     def environment(self) -> dict[str, str]:
         """The variables in which a child process imports this timm."""

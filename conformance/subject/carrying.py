@@ -32,8 +32,10 @@ class NotCarried(Exception):
     """The weights of one release cannot be loaded into the model of the other. Its text says why."""
 
 
-def depart(name: str, file: Path) -> None:
+def depart(name: str, file: Path, *, in_double: bool = True) -> None:
     """Draw weights for the model of this release, run it, and write both to the file.
+
+    It runs in float32, or, if that is wanted and it is small enough, in float64.
 
     Raises:
         Exception: whatever building or running the model raises.
@@ -43,7 +45,7 @@ def depart(name: str, file: Path) -> None:
         model, images = subject.build_headed(), subject.images
         state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         is_small = sum(tensor.numel() for tensor in state.values()) <= LARGEST_IN_DOUBLE
-        dtype = torch.float64 if is_small else torch.float32
+        dtype = torch.float64 if in_double and is_small else torch.float32
         torch.save(
             {
                 "state": state,
@@ -115,9 +117,10 @@ def _outputs(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> dict
 
 
 def _compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> Measured:
-    for whose, side in (("the older", left), ("the newer", right)):
-        if "raised" in side:
-            return Measured(is_same=None, problem=f"{whose} release raises {side['raised']}")
+    if "raised" in left:
+        return Measured(is_same=None, problem=f"the older release raises {left['raised']}")
+    if "raised" in right:
+        return Measured(is_same=False, problem=f"it is computed no more: {right['raised']}")
     shapes = [[tuple(tensor.shape) for tensor in side["tensors"]] for side in (left, right)]
     if shapes[0] != shapes[1]:
         return Measured(is_same=False, problem=f"its shape was {_said(shapes[0])} and is {_said(shapes[1])}")

@@ -38,7 +38,7 @@ def steps(name: str, output: str, input_size: tuple[int, ...] | None = None) -> 
     subject = Subject(name, input_size=input_size)
     subject.ledger = Ledger(values=(values := _Placed()))
     try:
-        taken = getattr(subject, output)
+        taken = subject.output(output)
         if taken.number is None:
             return []
         listed = [_step(values, number) for number in sorted(values.numbers_reached_from([taken.number]))]

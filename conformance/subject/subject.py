@@ -292,6 +292,15 @@ class Subject:
         model, images = self.headed, self.images
         return self.once("forward", lambda: self.run(lambda: model(images), model))
 
+    def output(self, name: str) -> Pass:
+        """What releases are compared by: `features`, `pre_logits`, or `logits`: those that `model(images)` gives."""
+        passes: dict[str, Callable[[], Pass]] = {
+            "features": lambda: self.features,
+            "pre_logits": lambda: self.pre_logits,
+            "logits": lambda: self.forward,
+        }
+        return passes[name]()
+
     @property
     def headless_forward(self) -> Pass:
         """`create_model(name, num_classes=0)(images)`."""

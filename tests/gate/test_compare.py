@@ -7,9 +7,10 @@ import pytest
 
 from conformance.gate import Expectation, Expectations
 from conformance.gate.changes import Kind, Output, Status
-from conformance.gate.compare import compare
+from conformance.gate.compare import compare, idle
 from conformance.gate.findings import found
 from conformance.gate.parting import parting
+from conformance.gate.surfaces import lost_tags, surface_changes
 from conformance.record import Cell, Evidence, Level, Record, Verdict
 from conformance.release import Pretrained, Step, Surface
 from tests.report.synthetic import entries, finished
@@ -61,14 +62,14 @@ def test_another_fingerprint_leaves_the_output_undecided_until_it_is_measured():
     ]  # fmt: skip
     assert change.kinds == (Kind.UNDECIDED,)
     measured = Output(status=Status.SAME, evidence=Evidence.MEASURED, reason="in float64")
-    change = one(record(), record(fingerprints="axc"), settled={("shvit_s1", "pre_logits"): measured})
+    change = one(record(), record(fingerprints="axc"), settled={("shvit_s1", "shvit_s1", "pre_logits"): measured})
     assert change.outputs["pre_logits"] is measured
     assert change.kinds == ()
 
 
 def test_what_was_measured_of_an_output_that_is_proved_says_nothing():
     drifted = Output(status=Status.DRIFTED, evidence=Evidence.MEASURED)
-    assert one(record(), record(), settled={("shvit_s1", "logits"): drifted}).kinds == ()
+    assert one(record(), record(), settled={("shvit_s1", "shvit_s1", "logits"): drifted}).kinds == ()
 
 
 def test_without_a_fingerprint_on_both_sides_nothing_is_the_same():
@@ -76,7 +77,7 @@ def test_without_a_fingerprint_on_both_sides_nothing_is_the_same():
 
 
 def test_an_output_that_there_never_was_cannot_be_lost():
-    encoder = record(fingerprints="a--", pre_logits_supported=NOT_APPLICABLE)
+    encoder = record(fingerprints="a-c", pre_logits_supported=NOT_APPLICABLE)
     change = one(encoder, encoder)
     assert change.outputs["features"].status is Status.SAME
     assert change.outputs["pre_logits"].status is Status.ABSENT
@@ -158,7 +159,8 @@ def test_a_change_that_is_declared_to_be_expected_fails_nothing_and_is_still_tol
 def test_models_come_go_and_take_other_names():
     before = run(record("old_name"), record("gone"), record("kept"))
     after = run(record("new_name"), record("come"), record("kept"))
-    comparison = compare(before, after, NOTHING, renamed={"old_name": "new_name"})
+    pairs = {("old_name", "new_name"): [], ("gone", "gone"): [], ("kept", "kept"): []}
+    comparison = compare(before, after, NOTHING, pairs=pairs)
     told = {change.model: (change.was, change.kinds) for change in comparison.models}
     assert told == {
         "come": (None, (Kind.ADDED,)),
@@ -197,6 +199,17 @@ def test_causes_that_one_run_alone_has_are_named_with_their_models():
         (("a",), ("scripts",), "it raises otherwise")
     ]
     assert comparison.vanished_causes == ()
+
+
+def test_a_change_that_is_expected_and_not_found_is_told():
+    expected = expecting(changes=(Kind.DRIFTED, Kind.REMOVED))
+    (told,) = idle(expected, compare(run(record()), run(record()), expected))
+    assert told == "mine.toml, entry 1 expects drifted or removed, which was not found; take it out"
+    assert idle(expected, compare(run(record("vit_b")), run(record("vit_b")), expected)) == []  # not spoken of
+    drifted = {
+        ("shvit_s1", "shvit_s1", "logits"): Output(status=Status.DRIFTED, evidence=Evidence.MEASURED, reason="r")
+    }
+    assert idle(expected, compare(run(record()), run(record(fingerprints="abx")), expected, settled=drifted)) == []
 
 
 # What a release says besides
@@ -290,3 +303,21 @@ def test_what_has_no_digest_is_never_the_same_and_layouts_are_passed_over():
     after = [step("a"), step("m", "tensor", None), step("d")]
     assert parting(before, after).before.digest == "c"
     assert parting([], after).before is None
+
+
+def test_weights_that_lost_their_name_are_told():
+    without = msgspec.structs.replace(PLAIN, pretrained={}, default_tag=None)
+    assert "the weights 'in1k' are gone" in surface_changes(PLAIN, without)[Kind.WEIGHTS]
+    assert lost_tags(PLAIN, without) == ["in1k"]
+    assert lost_tags(without, PLAIN) == []
+
+
+def test_a_name_that_stands_for_weights_is_compared_by_those():
+    both = PLAIN.pretrained | {"fb": Pretrained(weights={"hf_hub_id": "timm/shvit_s1.fb"})}
+    plain = msgspec.structs.replace(PLAIN, pretrained=both)
+    nameless = Surface(model="old", default_tag="", pretrained={"": both["fb"]}, state=PLAIN.state)
+    assert Kind.WEIGHTS not in surface_changes(nameless, plain, [("", "fb")])
+    assert Kind.WEIGHTS in surface_changes(nameless, plain)
+    assert surface_changes(plain, plain, [("fb", "in1k")])[Kind.WEIGHTS][0] == (
+        "pretrained=True loaded 'fb' and loads 'in1k'"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,78 @@ def test_what_only_running_would_tell_is_listed_and_not_guessed(tmp_path, call, 
     found, said = read(tmp_path, f"import timm\n{call}")
     assert found == []
     assert why in said[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make = timm.create_model",
+        "use(timm.create_model)",
+        "getattr(timm, 'create_model')('resnet50')",
+        "x = create_model",
+    ],
+)
+def test_a_function_that_is_handed_on_is_listed(tmp_path, line):
+    found, said = read(tmp_path, f"import timm\nfrom timm import create_model\n{line}")
+    assert found == []
+    assert "is handed on" in said[0]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "call", ["partial(timm.create_model, 'resnet50', pretrained=True)", "functools.partial(make, 'resnet50')"]
+)
+def test_a_partial_call_names_its_model(tmp_path, call):
+    found, said = read(tmp_path, f"import timm\nfrom timm import create_model as make\n{call}")
+    assert (found, said) == ([("resnet50", "")], [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffimport timm\ntimm.create_model('resnet50')\n".encode(),
+        "# -*- coding: latin-1 -*-\n# \u00e9\nimport timm\ntimm.create_model('resnet50')\n".encode("latin-1"),
+    ],
+)
+def test_python_is_read_in_the_encoding_that_it_declares(tmp_path, content):
+    (tmp_path / "a.py").write_bytes(content)
+    found = uses([tmp_path], NAMES)
+    assert (found.models(), found.not_understood) == (["resnet50"], [])
+
+
+def test_notebooks_are_read_cell_by_cell(tmp_path):
+    cells = [
+        {"cell_type": "markdown", "source": ["timm.create_model('vit_tiny_patch16_224')"]},
+        {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install timm\n", "import timm\n"]},
+        {"cell_type": "code", "source": "import timm\ntimm.create_model('resnet50')"},
+        {"cell_type": "code", "source": ["%%bash\n", "echo (("]},
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}))
+    found = uses([tmp_path], NAMES)
+    assert (found.models(), found.not_understood) == (["resnet50"], [])
+    (tmp_path / "a.ipynb").write_text("{")
+    assert "it was skipped" in str(uses([tmp_path], NAMES).not_understood[0])
+
+
+def test_python_that_its_parser_cannot_hold_is_named_and_skipped(tmp_path):
+    (tmp_path / "a.py").write_text("x = " + "-" * 200_000 + "1\n")
+    (tmp_path / "b.py").write_text("import timm\ntimm.create_model('resnet50')")
+    found = uses([tmp_path], NAMES)
+    assert found.models() == ["resnet50"]
+    assert "it was skipped" in str(found.not_understood[0])
+
+
+def test_a_file_too_large_to_be_source_is_named(tmp_path):
+    (tmp_path / "data.json").write_text(f'"{"x" * 5_000_001}"')
+    (place,) = uses([tmp_path], NAMES).not_understood
+    assert str(place).endswith("data.json: it is larger than 5 MB; it was skipped")
+
+
+def test_words_keep_the_tags_that_models_are_named_with(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "import timm\ntimm.create_model('resnet50.a1_in1k')\ntimm.create_model('resnet50')\n"
+    )
+    assert uses([tmp_path], NAMES).words() == ["resnet50", "resnet50.a1_in1k"]
 
 
 def test_what_is_not_timms_is_left_alone(tmp_path):

@@ -90,6 +90,19 @@ def test_models_of_which_the_same_is_said_are_one_finding_the_worst_first():
     ]  # fmt: skip
 
 
+def test_a_command_for_many_models_means_all_of_them_and_no_others():
+    def accepted(*names, others=()):
+        changes = [ModelChange(model=name, presence=Kind.REMOVED) for name in names]
+        changes += [ModelChange(model=name) for name in others]
+        (one,) = [one for one in found(msgspec.structs.replace(EVERYTHING, models=tuple(changes))) if one.accept]
+        return one.accept.removeprefix("timm-conformance expectations update expectations.toml ").partition(" --")[0]
+
+    many = [f"nf_net_{number:02}" for number in range(30)]
+    assert accepted(*many) == "'nf_net_*'"
+    assert accepted(*many, others=["nf_net_x"]) == " ".join(many)
+    assert accepted(*many[:5]) == " ".join(many[:5])
+
+
 def test_every_failing_finding_ends_with_the_command_that_shows_it_and_the_one_that_accepts_it():
     for one in found(EVERYTHING):
         assert bool(one.accept) is one.fails

@@ -20,27 +20,29 @@ SAME = Measured(is_same=True, relative_error=0.0, cosine_similarity=1.0)
 class Canned:
     """A process that answers what it was told to."""
 
-    def __init__(self, steps=(), measured=None):
-        self._steps, self._measured = list(steps), measured
+    def __init__(self, steps=(), measured=None, in_single=None):
+        self._steps, self._measured, self._in_single = list(steps), measured, in_single
 
     def steps(self, name, output, size):
         return self._steps
 
-    def depart(self, name, file):
-        pass
+    def depart(self, name, file, *, in_double):
+        file.write_text("float64" if in_double else "float32")
 
     def arrive(self, name, file):
         if self._measured is None:
             raise NotAnswered("its process ended")
-        return Carried(outputs={"logits": self._measured}, dtype="float64", loaded_by="name")
+        dtype = file.read_text()
+        measured = self._measured if dtype == "float64" else self._in_single
+        return Carried(outputs={"logits": measured}, dtype=dtype, loaded_by="name")
 
 
 def record(deterministic=HOLDS, size=(3, 224, 224)):
     return Record(model="net", input_size=size, cells={"deterministic_in_eval": deterministic})
 
 
-def became(before=None, after=None, measured=None, steps=((), ())):
-    pair = Pair(Canned(steps[0]), Canned(steps[1], measured))
+def became(before=None, after=None, measured=None, steps=((), ()), in_single=None):
+    pair = Pair(Canned(steps[0]), Canned(steps[1], measured, in_single))
     return _became(pair, before or record(), after or record(), ["logits"])["logits"]
 
 
@@ -60,6 +62,24 @@ def test_what_hides_something_is_never_confirmed_by_measuring(cell, side):
 def test_what_hides_something_is_refuted_by_measuring():
     apart = msgspec.structs.replace(SAME, is_same=False, relative_error=0.5)
     assert became(before=record(UNDECIDED), measured=apart).status is Status.DRIFTED
+
+
+UNCLEAR = Measured(is_same=None, relative_error=1e-7, problem="other rounding errors change the result by 1e-07")
+
+
+def test_what_float64_cannot_tell_float32_may():
+    found = became(measured=UNCLEAR, in_single=SAME)
+    assert (found.status, found.evidence, found.reason) == (Status.SAME, Evidence.MEASURED, "in float32")
+
+
+@pytest.mark.parametrize("in_single", [UNCLEAR, Measured(is_same=False, relative_error=1e-3)])
+def test_float32_condemns_nothing_that_float64_left_open(in_single):
+    found = became(measured=UNCLEAR, in_single=in_single)
+    assert (found.status, found.relative_error) == (Status.UNDECIDED, 1e-7)
+
+
+def test_float32_confirms_nothing_that_is_hidden():
+    assert became(before=record(UNDECIDED), measured=UNCLEAR, in_single=SAME).status is Status.UNDECIDED
 
 
 def test_what_cannot_be_measured_or_told_is_undecided():
