@@ -23,8 +23,14 @@ def _digests(steps: Sequence[Step]) -> set[str]:
 
 def _first(steps: Sequence[Step], known: Collection[str]) -> Step | None:
     apart = [step for step in steps if step.digest is None or step.digest not in known]
-    # How something lies in memory is numbered apart from what is computed, and nobody's line asks for it.
-    return next((step for step in apart if step.place is not None or _is_leaf(step)), apart[0] if apart else None)
+    # How something is looked at is numbered apart from what is computed, and may have no line that asks for it.
+    placed = [step for step in apart if step.place is not None or _is_leaf(step)]
+    computed = [step for step in placed if step.operation not in _VIEWS]
+    return next(iter([*computed, *placed, *apart]), None)
+
+
+_VIEWS = ("tensor", "elements")
+"""What is listed where memory is looked at and nothing is computed."""
 
 
 def _is_leaf(step: Step) -> bool:

@@ -97,3 +97,18 @@ def test_a_process_ends_with_its_parent_however_busy_it_is():
     parent.wait()
     parent.stdout.close()
     child.wait(timeout=20)
+
+
+def test_the_working_directory_is_no_library(tmp_path):
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "__init__.py").write_text("raise RuntimeError('not this one')")
+    program = (
+        "from conformance.run.elsewhere import Elsewhere\n"
+        "from conformance.run.wheels import release\n"
+        "with Elsewhere(release('installed')) as there: print(len(there.registry().models))\n"
+    )
+    (tmp_path / "ask.py").write_text(program)
+    ended = subprocess.run(
+        [sys.executable, "-m", "ask"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert int(ended.stdout) > 1000, ended.stderr

@@ -44,7 +44,16 @@ CHANGES = {
     "models/resnet.py": {
         "'test_resnet.r160_in1k': _cfg(\n        hf_hub_id='timm/',\n        mean=(0.5, 0.5, 0.5)": (
             "'test_resnet.r160_in1k': _cfg(\n        hf_hub_id='mine/',\n        mean=(0.4, 0.5, 0.5)"
-        )
+        ),
+        # A name that stood for a model stands for another one, or for nothing.
+        "'ssl_resnet18': 'resnet18.fb_ssl_yfcc100m_ft_in1k'": "'ssl_resnet18': 'test_resnet.r160_in1k'",
+        "'swsl_resnet18': 'resnet18.fb_swsl_ig1b_ft_in1k'": "'swsl_resnet18': None",
+    },
+    # Weights under another name.
+    "models/byobnet.py": {"'test_byobnet.r160_in1k'": "'test_byobnet.r161_in1k'"},
+    # The parts as before, and the whole otherwise.
+    "models/regnet.py": {
+        "x = self.forward_head(x)\n        return x": "x = self.forward_head(x)\n        return x * 2",
     },
 }  # fmt: skip
 MODELS = (
@@ -55,6 +64,10 @@ MODELS = (
     "test_resnet",
     "test_vit",
     "test_byobnet",
+    "test_byobnet.r160_in1k",
+    "ssl_resnet18",
+    "swsl_resnet18",
+    "regnetx_002",
 )
 
 
@@ -91,7 +104,8 @@ def upgraded(variables, tmp_path_factory):
     assert told.returncode == 1, told.stderr
     assert list(there.iterdir()) == []
     document = json.loads(told.stdout)
-    return document, {change["model"]: change for change in document["comparison"]["models"]}
+    # By the name before, where a model took another one's place.
+    return document, {change["was"] or change["model"]: change for change in document["comparison"]["models"]}
 
 
 def test_each_model_is_told_for_what_was_done_to_it(upgraded):
@@ -100,11 +114,17 @@ def test_each_model_is_told_for_what_was_done_to_it(upgraded):
     for finding in document["findings"]:
         for model in finding["models"]:
             found.setdefault(model, set()).add(finding["kind"])
+    # What `ssl_resnet18` stood for, and stands for now.
+    assert found["test_resnet"] >= {"renamed", "undecided", "state_dict"}
+    assert found.pop("test_resnet") >= {"weights", "preprocessing"}
     assert found == {
+        "regnetx_002": {"broken", "drifted"},
+        "swsl_resnet18": {"removed"},
+        "test_byobnet": {"weights"},
+        "test_byobnet.r160_in1k": {"removed"},
         "test_convnext": {"drifted"},
         "test_mambaout": {"removed"},
         "test_nfnet_v2": {"renamed", "weights"},
-        "test_resnet": {"weights", "preprocessing"},
         "test_vit": {"broken"},
     }
     assert document["fails"] is True
@@ -124,7 +144,7 @@ def test_what_was_decided_is_not_decided_again(upgraded, variables, tmp_path):
 
 def test_what_is_untouched_is_proved_to_be_the_same(upgraded):
     _, changes = upgraded
-    for model in ("test_byobnet", "test_resnet", "test_vit", "test_nfnet_v2"):
+    for model in ("test_byobnet", "test_resnet", "test_vit", "test_nfnet"):
         outputs = changes[model]["outputs"]
         assert {(one["status"], one["evidence"]) for one in outputs.values()} == {("same", "proved")}, model
 
@@ -145,6 +165,16 @@ def test_a_drift_has_its_size_and_the_line_of_timm_where_it_begins(upgraded):
     assert drifted["parting"]["after"]["operation"] == "aten.mul.Tensor"
     for side in ("before", "after"):
         assert drifted["parting"][side]["place"].startswith("timm/models/convnext.py:218 (forward)")
+
+
+def test_the_logits_are_those_of_the_whole_model(upgraded):
+    _, changes = upgraded
+    outputs = changes["regnetx_002"]["outputs"]
+    assert {name: one["status"] for name, one in outputs.items()} == {
+        "features": "same", "pre_logits": "same", "logits": "drifted",
+    }  # fmt: skip
+    assert outputs["logits"]["parting"]["after"]["operation"] == "aten.mul.Tensor"
+    assert outputs["logits"]["parting"]["after"]["place"].startswith("timm/models/regnet.py:")
 
 
 def test_a_broken_promise_says_what_and_where(upgraded):

@@ -70,3 +70,19 @@ def test_another_shape_is_another_output_and_what_raised_is_told(departed, tmp_p
     assert "its shape was" in outputs["features"].problem
     assert outputs["logits"].is_same is None
     assert outputs["logits"].problem == "the older release raises RuntimeError: no head"
+
+
+def test_what_raises_now_is_computed_no_more(departed, tmp_path):
+    def shrink(left):
+        left["images"] = left["images"][..., :7, :7]
+
+    for measured in arrive(MODEL, changed(departed, tmp_path, shrink)).outputs.values():
+        assert measured.is_same is False
+        assert measured.problem.startswith("it is computed no more: ")
+
+
+def test_a_model_is_run_in_float32_where_that_is_wanted(tmp_path):
+    depart(MODEL, tmp_path / "weights.pt", in_double=False)
+    carried = arrive(MODEL, tmp_path / "weights.pt")
+    assert carried.dtype == "float32"
+    assert all(measured.is_same for measured in carried.outputs.values())
