@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -15,9 +15,13 @@ from markupsafe import Markup, escape
 
 from conformance.record import Cell, Evidence, Record, Run, Verdict, printable, printable_code
 from conformance.report.overview import EVIDENCE_MEANINGS, GLYPHS, MEANINGS, PROOF, WORDS, overview
+from conformance.report.scripts import script
 from conformance.report.text import facts, instead
 
+NOT_BUILT = "not built"
+"""Where models stand of which no module is known."""
 _REASON = 2000
+_SHADES = 4
 _CAUSES = 60
 _LETTERS = {Verdict.HOLDS: "h", Verdict.VIOLATED: "v", Verdict.UNDECIDED: "u", Verdict.NOT_APPLICABLE: "n"}
 _EVIDENCE_LETTERS = {None: "", Evidence.PROVED: "p", Evidence.MEASURED: "m", Evidence.OBSERVED: "o"}
@@ -36,9 +40,10 @@ def page(run: Run) -> str:
     environment.filters["moment"] = _moment
     environment.filters["prose"] = _prose
     environment.filters["number"] = lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    style, script = _static("page.css"), _static("page.js")
+    style, code = _static("page.css"), script()
     notes = _Notes()
-    rows = _rows(run, notes)
+    families = _families(run.records)
+    rows = _rows(families, [entry.id for entry in run.header.claims], notes)
     return environment.get_template("page.html.j2").render(
         header=run.header,
         groups=_groups(run),
@@ -46,10 +51,11 @@ def page(run: Run) -> str:
         most_causes=_CAUSES,
         models=len(run.records),
         rows=rows,
-        embedded=_embedded(run, notes),
+        embedded=_embedded(run, [record for records in families.values() for record in records], notes),
+        families=len(families),
         style=Markup(style),  # noqa: S704  # a file of this package
-        script=Markup(script),  # noqa: S704  # a file of this package
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+        script=Markup(code),  # noqa: S704  # a file of this package
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(code)}; base-uri 'none'; "
         "form-action 'none'",
         letters=_LETTERS,
         glyphs=GLYPHS,
@@ -81,18 +87,46 @@ class _Notes:
         return iter(self._places)
 
 
-def _rows(run: Run, notes: _Notes) -> Markup:
-    """The body of the matrix. Forty thousand cells: written without quotes and end tags, which HTML lets one omit."""
-    ids = [entry.id for entry in run.header.claims]
+def _families(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records by timm's module, both in order of name; what could not be built stands last."""
+    families: dict[str, list[Record]] = {}
+    for record in records:
+        families.setdefault(record.module or "", []).append(record)
+    return {name: families[name] for name in sorted(families, key=lambda name: (not name, name))}
+
+
+def _rows(families: Mapping[str, list[Record]], ids: Sequence[str], notes: _Notes) -> Markup:
+    """The bodies of the matrix, a family each: what its models have in common, and a row for each of them.
+
+    Forty thousand cells: written without quotes and end tags, which HTML lets one omit.
+    """
     parts: list[str] = []
-    for record in run.records:
-        name, module, class_name = (
-            escape(printable(text or "")) for text in (record.model, record.module, record.class_name)
-        )
-        parts.append(f"<tr><th scope=row>{name}<td class=t>{module}<td class=t>{class_name}")
-        parts += (_cell(record.cells[claim_id], notes) for claim_id in ids)
+    for family, records in families.items():
+        module = escape(printable(family or NOT_BUILT))
+        parts.append(f"<tbody><tr class=f><th scope=row>{module}<td class=t>{_models(len(records))}<td class=m>")
+        parts += (_summary([record.cells[claim_id] for record in records]) for claim_id in ids)
+        for record in records:
+            name, class_name = (escape(printable(text or "")) for text in (record.model, record.class_name))
+            parts.append(f"\n<tr><th scope=row>{name}<td class=t>{class_name}<td class=m>{module}")
+            parts += (_cell(record.cells[claim_id], notes) for claim_id in ids)
         parts.append("\n")
     return Markup("".join(parts))  # noqa: S704  # every text in it was escaped above
+
+
+def _models(number: int) -> str:
+    return "1 model" if number == 1 else f"{number} models"
+
+
+def _summary(cells: Sequence[Cell]) -> str:
+    """How many models of a family break a claim, the darker the more of them; or the sign of what all others say."""
+    for verdict in (Verdict.VIOLATED, Verdict.UNDECIDED):
+        found = sum(cell.verdict is verdict for cell in cells)
+        if found:
+            share = min(int(_SHADES * found / len(cells)), _SHADES - 1)
+            return f'<td class="{_LETTERS[verdict]} s{share}">{found}'
+    is_kept = any(cell.verdict is Verdict.HOLDS for cell in cells)
+    verdict = Verdict.HOLDS if is_kept else Verdict.NOT_APPLICABLE
+    return f"<td class={_LETTERS[verdict]}>{GLYPHS[verdict]}"
 
 
 def _cell(cell: Cell, notes: _Notes) -> str:
@@ -102,16 +136,34 @@ def _cell(cell: Cell, notes: _Notes) -> str:
     return f"<td class={kind}{note}>{GLYPHS[cell.verdict]}"
 
 
-def _embedded(run: Run, notes: Iterable[tuple[str, ...]]) -> Markup:
+def _embedded(run: Run, records: Sequence[Record], notes: Iterable[tuple[str, ...]]) -> Markup:
     """What the details need and the table does not show, as JSON that cannot end its script element."""
+    header = run.header
+    places = 0
+    groups = []
+    for name, entries in _groups(run):
+        groups.append({"name": printable(name), "from": places, "until": places + len(entries)})
+        places += len(entries)
+    install = f"pip install timm-conformance timm=={printable(header.timm)} torch=={printable(header.torch)}"
     text = msgspec.json.encode(
         {
             "claims": [
                 [printable(entry.id), printable(entry.text), entry.level, printable(entry.group)]
-                for entry in run.header.claims
+                for entry in header.claims
             ],
+            "groups": groups,
             "notes": list(notes),
-            "facts": _facts(run.records),
+            "facts": _facts(records),
+            "numbers": {
+                "params": [record.params for record in records],
+                "width": [record.num_features for record in records],
+                "embedding": [record.head_hidden_size for record in records],
+                "size": [(record.input_size or ())[1:] for record in records],
+            },
+            "lines": {
+                "model": [install, "timm-conformance show MODEL"],
+                "cell": [install, "timm-conformance show MODEL --claim CLAIM --repro"],
+            },
         }
     ).decode()
     for character in "<>&":

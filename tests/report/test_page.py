@@ -2,99 +2,189 @@
 
 from __future__ import annotations
 
-import shutil
+import csv
+import io
+import re
 import time
+from collections import Counter
+from importlib.resources import files
 
 import msgspec
 import pytest
-from playwright.sync_api import Error, sync_playwright
 
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.page import page as rendered
+from conformance.report.scripts import script
 from tests.report.synthetic import entries, finished, one_cell, run_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&amp;\x00\u202e"
 )
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(
-                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-            )
-        except Error as error:
-            pytest.skip(f"needs Chromium ({error.message.splitlines()[0]})")
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium, tmp_path):
-    """Opens a run's page; afterwards nothing may have been asked for, complained of or raised."""
-    contexts, heard = [], []
-
-    def open_run(run, **options):
-        path = tmp_path / "page.html"
-        path.write_text(rendered(run), encoding="utf-8")
-        contexts.append(chromium.new_context(**options))
-        tab = contexts[-1].new_page()
-        tab.on("request", lambda request: request.url.startswith("file:") or heard.append(request.url))
-        tab.on("pageerror", lambda error: heard.append(str(error)))
-        tab.on("console", lambda message: heard.append(message.text))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield open_run
-    for context in contexts:
-        context.close()
-    assert heard == []
+MODELS = "#cells tbody tr:not(.f):not(.rest)"
 
 
 def shown(tab):
-    return tab.locator("#cells tbody tr:not([hidden])")
+    return tab.locator(f"{MODELS} th").all_text_contents()
 
 
-def test_words_find_models_by_name_module_and_class(opened):
+def test_families_are_folded_and_unfold_into_their_models(opened):
+    run = run_of(40)
+    tab = opened(run)
+    assert shown(tab) == []
+    families = sorted({record.module for record in run.records})
+    assert tab.locator("#cells .fold").all_text_contents() == families
+    tab.click(f"#cells .fold >> text='{families[1]}'")
+    own = [record.model for record in run.records if record.module == families[1]]
+    assert shown(tab) == own
+    assert tab.get_attribute("#cells .fold >> nth=1", "aria-expanded") == "true"
+    tab.reload()
+    assert shown(tab) == own
+    tab.click("#cells .fold >> nth=1")
+    assert shown(tab) == []
+    tab.click("text=Unfold all")
+    assert len(shown(tab)) == 40
+
+
+def test_a_family_says_how_many_of_its_models_break_a_claim(opened):
+    run = run_of(40)
+    tab = opened(run)
+    claim = next(
+        entry.id
+        for entry in run.header.claims
+        if any(r.cells[entry.id].verdict is Verdict.VIOLATED for r in run.records)
+    )
+    place = [entry.id for entry in run.header.claims].index(claim)
+    for row in tab.locator("#cells tr.f").all():
+        family = row.locator(".fold").text_content()
+        broken = [
+            record.model
+            for record in run.records
+            if record.module == family and record.cells[claim].verdict is Verdict.VIOLATED
+        ]
+        cell = row.locator("td").nth(2 + place)
+        if broken:
+            assert cell.text_content() == str(len(broken))
+            cell.click()
+            assert shown(tab) == broken
+            return
+    raise AssertionError("no family breaks the claim")
+
+
+def test_a_question_unfolds_what_it_finds_and_is_in_the_address(opened):
     tab = opened(run_of(40))
-    assert shown(tab).count() == 40
-    tab.fill("#words", "VIT tiny")
-    names = tab.locator("#cells tbody tr:not([hidden]) th").all_text_contents()
+    tab.fill("#q", "VIT tiny")
+    names = shown(tab)
     assert names
     assert all("vit" in name and "tiny" in name for name in names)
     assert tab.text_content("#shown") == f"{len(names)} of 40 models"
-    tab.fill("#words", "TinyVit")
-    assert shown(tab).count() == 4
-    tab.fill("#words", ".*[(")
-    assert shown(tab).count() == 0
+    assert tab.url.endswith("#q=VIT+tiny")
+    tab.fill("#q", ".*[(")
+    assert shown(tab) == []
     assert tab.is_visible(".none")
+    tab.fill("#q", "famly:vit")
+    assert "Did you mean family?" in tab.text_content("#problem")
     tab.click("text=Clear")
-    tab.wait_for_selector("#cells tbody tr[hidden]", state="detached")
+    assert tab.text_content("#shown") == "40 models"
+    assert "#" not in tab.url
+
+
+def test_an_address_shows_what_it_says(opened):
+    run = run_of(40)
+    model, claim = run.records[7].model, run.header.claims[2].id
+    tab = opened(run, f"#q={model}&order=model&model={model}&claim={claim}")
+    assert shown(tab) == [model]
+    assert tab.input_value("#q") == model
+    assert tab.input_value("#order") == "model"
+    assert tab.text_content("#said h3") == f"{model}: {claim}"
+    tab.evaluate("location.hash = 'q=&model=nobody'")
+    tab.wait_for_function("document.getElementById('details').hidden")
     assert tab.text_content("#shown") == "40 models"
 
 
-def test_verdicts_filter_by_one_claim_or_any(opened):
+def test_chips_add_to_the_question_and_take_away_from_it(opened):
     run = run_of(40)
     tab = opened(run)
-    tab.select_option("#verdict", "v")
-    faulty = [
+    tab.click("[data-ask='any:violated']")
+    faulty = {
         record.model for record in run.records if any(c.verdict is Verdict.VIOLATED for c in record.cells.values())
-    ]
-    assert tab.locator("#cells tbody tr:not([hidden]) th").all_text_contents() == faulty
-    claim = next(name for name, cell in run.records[7].cells.items() if cell.verdict is Verdict.HOLDS)
-    tab.select_option("#claim", claim)
-    faulty = [record.model for record in run.records if record.cells[claim].verdict is Verdict.VIOLATED]
-    assert tab.locator("#cells tbody tr:not([hidden]) th").all_text_contents() == faulty
+    }
+    assert set(shown(tab)) == faulty
+    assert tab.get_attribute("[data-ask='any:violated']", "aria-pressed") == "true"
+    tab.click("[data-ask='params<30M']")
+    assert tab.input_value("#q") == "any:violated params<30M"
+    tab.click("[data-ask='any:violated']")
+    assert tab.input_value("#q") == "params<30M"
+
+
+def test_models_stand_in_the_order_that_is_asked_for(opened):
+    run = run_of(40)
+    tab = opened(run)
+    tab.select_option("#order", "model")
+    assert shown(tab) == sorted(record.model for record in run.records)
+    tab.select_option("#order", "params")
+    sizes = {record.model: record.params or 0 for record in run.records}
+    assert [sizes[name] for name in shown(tab)] == sorted(sizes.values())
+    assert tab.locator("#cells .f").count() == 0
+
+
+def test_more_rows_come_as_one_scrolls_or_walks(opened):
+    tab = opened(run_of(300), "#order=model")
+    first = len(shown(tab))
+    assert first < 300
+    tab.evaluate("document.querySelector('.matrix').scrollTo(0, 1e6)")
+    tab.wait_for_function(f"document.querySelectorAll('{MODELS}').length > {first}")
+    tab.reload()
+    tab.focus("#cells tbody [tabindex='0']")
+    for _ in range(first + 5):
+        tab.keyboard.press("ArrowDown")
+    assert tab.evaluate("document.activeElement.parentElement.rowIndex") > first
+
+
+def test_columns_of_a_group_can_be_left_out(opened):
+    run = run_of(40)
+    tab = opened(run, "#order=model")
+    tab.click("text=Columns")
+    group = run.header.claims[0].group
+    tab.uncheck(f"[data-group='{group}']")
+    hidden = sum(entry.group == group for entry in run.header.claims)
+    for row in (MODELS, "#cells .ids"):
+        cells = tab.locator(row).first.locator("th, td").all()
+        assert sum(cell.is_visible() for cell in cells) == 2 + 1 + len(run.header.claims) - hidden
+    tab.reload()
+    assert not tab.is_checked(f"[data-group='{group}']")
+
+
+@pytest.mark.parametrize("form", ["CSV", "Markdown", "Python"])
+def test_what_is_found_can_be_taken_elsewhere(opened, form):
+    run = run_of(40)
+    tab = opened(run, "#q=vit+or+resnet&order=model", permissions=["clipboard-read", "clipboard-write"])
+    tab.click("text=Copy >> nth=0")
+    tab.click(f"[data-copy={form}]")
+    tab.wait_for_selector(f"[data-copy={form}]:text('Copied')")
+    text = tab.evaluate("navigator.clipboard.readText()")
+    names = shown(tab)
+    if form == "Python":
+        found: dict[str, list[str]] = {}
+        exec(text, found)  # it is for pasting
+        assert found["models"] == names
+    elif form == "CSV":
+        header, *rows = csv.reader(io.StringIO(text))
+        assert header[3:] == [entry.id for entry in run.header.claims]
+        assert [row[0] for row in rows] == names
+        cells = {record.model: record.cells for record in run.records}
+        assert rows[0][3] == cells[names[0]][header[3]].verdict.replace("_", " ")
+    else:
+        lines = text.splitlines()
+        assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in names]
 
 
 def test_a_cell_says_its_reason_when_clicked_and_when_pointed_at(opened):
     cell = Cell(
         verdict=Verdict.VIOLATED, evidence=Evidence.MEASURED, reason="it is off", cause="c1", witness={"error": 0.5}
     )
-    tab = opened(one_cell(cell))
+    tab = opened(one_cell(cell), "#order=model")
     spot = tab.locator("#cells tbody td.vm")
     spot.hover()
     assert spot.get_attribute("title") == "scripts: violated (measured). it is off"
@@ -109,10 +199,11 @@ def test_a_cell_says_its_reason_when_clicked_and_when_pointed_at(opened):
 def test_a_remedy_is_shown_as_code_to_copy(opened):
     code = "with hook:\n    logits = model(x)"
     remedy = Remedy(text="Do it by hand.", code=code, evidence=Evidence.PROVED)
-    tab = opened(one_cell(Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="r", remedy=remedy)))
+    cell = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="r", remedy=remedy)
+    tab = opened(one_cell(cell), "#order=model")
     tab.click("#cells tbody td.vo")
     assert "Instead (proved): Do it by hand." in tab.text_content("#said")
-    assert tab.text_content("#said pre") == code
+    assert tab.text_content("#said pre >> nth=0") == code
     tab.click("#cells tbody th")
     assert "Instead (proved): Do it by hand." in tab.text_content("#said .all")
 
@@ -121,7 +212,7 @@ def test_a_models_name_says_its_facts_and_all_of_its_claims_faults_first(opened)
     run = run_of(1)
     cells = {**run.records[0].cells, "keeps_dtype": Cell(verdict=Verdict.UNDECIDED, reason="who knows")}
     cells["builds"] = Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED)
-    tab = opened(finished([msgspec.structs.replace(run.records[0], cells=cells)], run.header.claims))
+    tab = opened(finished([msgspec.structs.replace(run.records[0], cells=cells)], run.header.claims), "#order=model")
     tab.click("#cells tbody th")
     assert "3\N{MULTIPLICATION SIGN}224" in tab.text_content("#said .facts")
     items = tab.locator("#said .all code").all_text_contents()
@@ -131,7 +222,7 @@ def test_a_models_name_says_its_facts_and_all_of_its_claims_faults_first(opened)
 
 def test_the_keyboard_alone_reaches_every_reason(opened):
     run = run_of(3)
-    tab = opened(run)
+    tab = opened(run, "#order=model")
     tab.focus("#cells tbody [tabindex='0']")
     tab.keyboard.press("ArrowDown")
     tab.keyboard.press("ArrowRight")
@@ -165,11 +256,12 @@ def test_no_text_of_a_record_runs(opened):
             run.header, timm=HOSTILE, torch=HOSTILE, python=HOSTILE, started=HOSTILE, suite=HOSTILE
         ),
     )
-    tab = opened(run)
+    tab = opened(run, "#order=model")
     tab.click("#cells tbody td.vo")
     tab.hover("#cells tbody td.vo")
     tab.click("#cells tbody th")
-    tab.fill("#words", HOSTILE.replace("\x00", ""))
+    tab.fill("#q", HOSTILE.replace("\x00", ""))
+    tab.fill("#q", "")
     assert "owned" not in tab.title().replace("document.title='owned'", "")
     assert tab.locator("img").count() == 0
     assert tab.locator("script").count() == 2
@@ -188,8 +280,8 @@ def test_the_policy_forbids_scripts_that_are_not_the_pages_own(chromium, tmp_pat
 def test_without_javascript_the_table_and_the_causes_are_there(opened):
     run = run_of(5)
     tab = opened(run, java_script_enabled=False)
-    assert tab.locator("#cells tbody tr").count() == 5
-    assert tab.locator("#cells tbody td:not(.t)").count() == 5 * 25
+    assert tab.locator("#cells tbody tr:not(.f)").count() == 5
+    assert tab.locator("#cells tbody tr:not(.f) td:not(.t, .m)").count() == 5 * 25
     assert tab.is_hidden("form")
     assert tab.is_hidden("#details")
     assert "the value numbers differ" in tab.text_content(".causes")
@@ -198,18 +290,18 @@ def test_without_javascript_the_table_and_the_causes_are_there(opened):
 
 @pytest.mark.parametrize("width", [360, 800, 1400])
 def test_the_page_itself_never_scrolls_sideways(opened, width):
-    tab = opened(run_of(20), viewport={"width": width, "height": 800})
+    tab = opened(run_of(20), "#order=model", viewport={"width": width, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     tab.locator("#cells tbody td.h, #cells tbody td.hp").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_header_and_the_names_stay_in_sight(opened):
-    tab = opened(run_of(200), viewport={"width": 700, "height": 800})
-    tab.evaluate("document.querySelector('.matrix').scrollTo(300, 2000)")
+    tab = opened(run_of(200), "#order=model", viewport={"width": 700, "height": 800})
+    tab.evaluate("document.querySelector('.matrix').scrollTo(300, 1000)")
     box = tab.locator(".matrix").bounding_box()
     assert tab.locator("#cells thead").bounding_box()["y"] == pytest.approx(box["y"], abs=2)
-    assert tab.locator("#cells tbody th").nth(100).bounding_box()["x"] == pytest.approx(box["x"], abs=2)
+    assert tab.locator("#cells tbody th").nth(60).bounding_box()["x"] == pytest.approx(box["x"], abs=2)
 
 
 def luminance(color):
@@ -220,7 +312,7 @@ def luminance(color):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_verdicts_can_be_read_in_light_and_in_dark(opened, scheme):
-    tab = opened(run_of(40), color_scheme=scheme)
+    tab = opened(run_of(40), "#order=model", color_scheme=scheme)
     for kind in ("hp", "ho", "vo", "u", "n"):
         spot = tab.locator(f"#cells tbody td.{kind}").first
         color, ground = spot.evaluate("node => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor]")
@@ -241,3 +333,20 @@ def test_a_whole_run_renders_in_seconds_and_fits_in_three_megabytes():
 
 def test_equal_runs_give_equal_pages():
     assert rendered(run_of(10)) == rendered(run_of(10))
+
+
+def test_names_at_the_top_of_two_modules_differ():
+    """They end up in one script."""
+    static = files("conformance.report").joinpath("static")
+    sources = [file for file in static.iterdir() if file.name.endswith(".js")]
+    declared = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (?:\{ ([^}]*) \}|(\w+))", re.MULTILINE)
+    found = Counter(
+        name.strip()
+        for file in sources
+        for names in declared.findall(file.read_text())
+        for name in (names[0] or names[1]).split(",")
+    )
+    assert [name for name, times in found.items() if times > 1] == []
+    whole = script()
+    assert "import" not in re.sub(r"//.*", "", whole)
+    assert "export " not in re.sub(r"//.*", "", whole)

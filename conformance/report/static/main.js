@@ -1,0 +1,209 @@
+// The page's state is its address: what is asked, in which order, what is unfolded, what is looked at.
+
+import { FIRST, byRow, claims, families, groups, known, models, table } from "./model.js";
+import { understand } from "./query.js";
+import { begin, firstCell, hide, neighbourOf, show } from "./matrix.js";
+import { exists, ofCell, ofClaim, ofModel, title } from "./details.js";
+import { FORMS, copy } from "./copy.js";
+
+const at = id => document.getElementById(id);
+const form = at("query");
+const asked = at("q");
+const order = at("order");
+const details = at("details");
+const state = { q: "", order: "family", open: new Set(), model: "", claim: "", hide: new Set() };
+let shown = models;
+
+function read() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  state.q = given.get("q") ?? "";
+  state.order = given.get("order") ?? "family";
+  state.open = new Set((given.get("open") ?? "").split(",").filter(Boolean));
+  state.hide = new Set((given.get("hide") ?? "").split(",").filter(Boolean));
+  state.model = exists.model(given.get("model")) ? given.get("model") : "";
+  state.claim = exists.claim(given.get("claim")) ? given.get("claim") : "";
+}
+
+function write() {
+  const told = new URLSearchParams();
+  for (const name of ["q", "model", "claim"]) if (state[name]) told.set(name, state[name]);
+  if (state.order !== "family") told.set("order", state.order);
+  for (const name of ["open", "hide"]) if (state[name].size) told.set(name, [...state[name]].join(","));
+  const hash = String(told);
+  if (location.hash.slice(1) !== hash) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+}
+
+function render() {
+  const question = understand(state.q, known);
+  shown = models.filter(question.matches);
+  show({ matches: question.matches, isAsked: !question.isEmpty, order: state.order, open: state.open });
+  at("shown").textContent = shown.length === models.length
+    ? `${models.length} models` : `${shown.length} of ${models.length} models`;
+  at("problem").textContent = question.problems.join(" ");
+  document.querySelector(".none").hidden = shown.length > 0;
+  for (const chip of form.querySelectorAll("[data-ask]")) {
+    chip.setAttribute("aria-pressed", String(state.q.split(/\s+/).includes(chip.dataset.ask)));
+  }
+  select(current && current.isConnected ? current : firstCell(), false);
+}
+
+function say() {
+  const model = models.find(one => one.name === state.model);
+  const place = claims.findIndex(([id]) => id === state.claim);
+  const parts = model ? (place < 0 ? ofModel(model, copy) : ofCell(model, place, copy)) : place < 0 ? [] : ofClaim(state.claim);
+  at("said").replaceChildren(...parts);
+  details.hidden = !parts.length;
+  details.scrollTop = 0;
+}
+
+// Whatever the address says, the controls and the table say too.
+function follow() {
+  read();
+  asked.value = state.q;
+  order.value = state.order;
+  for (const box of form.querySelectorAll("[data-group]")) box.checked = !state.hide.has(box.dataset.group);
+  hide(groups.map((group, place) => ({ ...group, place })).filter(group => state.hide.has(group.name)));
+  render();
+  say();
+}
+
+function look(model, claim) {
+  Object.assign(state, { model, claim });
+  write();
+  say();
+}
+
+// One cell of the table takes the focus; the arrow keys move it.
+let current = null;
+function select(cell, isLookedAt = true) {
+  if (current) {
+    current.removeAttribute("aria-current");
+    current.tabIndex = -1;
+  }
+  current = cell;
+  if (!cell) return;
+  if (isLookedAt) cell.setAttribute("aria-current", "true");
+  cell.tabIndex = 0;
+}
+
+function bodyCell(node) {
+  const cell = node.closest("td, th");
+  return cell && cell.closest("tbody") && !cell.closest(".rest") ? cell : null;
+}
+
+function neighbour(cell, key) {
+  const row = cell.parentElement;
+  const last = row.cells.length - 1;
+  const isName = cell.cellIndex < FIRST;
+  const across = {
+    ArrowLeft: cell.cellIndex <= FIRST ? 0 : cell.cellIndex - 1,
+    ArrowRight: isName ? FIRST : Math.min(cell.cellIndex + 1, last),
+    Home: 0, End: last,
+  };
+  if (key in across) return row.cells[across[key]];
+  const step = { ArrowUp: -1, ArrowDown: 1 }[key];
+  return (step && neighbourOf(row, step)?.cells[isName ? 0 : cell.cellIndex]) || null;
+}
+
+function pick(cell) {
+  const row = cell.parentElement;
+  const place = cell.cellIndex - FIRST;
+  const model = byRow.get(row);
+  if (model) {
+    look(model.name, place < 0 ? "" : claims[place][0]);
+    return;
+  }
+  const family = families.find(one => one.head === row);
+  if (place < 0) unfold(family.name);
+  else ask(`family:"${family.name}"${/^[vu]/.test(cell.className) ? ` ${claims[place][0]}:violated,undecided` : ""}`);
+}
+
+function unfold(name) {
+  if (!state.open.delete(name)) state.open.add(name);
+  write();
+  render();
+}
+
+function ask(text) {
+  state.q = asked.value = text;
+  write();
+  render();
+}
+
+begin(unfold);
+table.addEventListener("click", event => {
+  const cell = bodyCell(event.target);
+  if (!cell || event.target.closest("button")) return;
+  select(cell);
+  cell.focus({ preventScroll: true });
+  pick(cell);
+});
+table.addEventListener("keydown", event => {
+  const cell = bodyCell(event.target);
+  if (!cell || event.ctrlKey || event.metaKey || event.altKey) return;
+  if ((event.key === "Enter" || event.key === " ") && !event.target.closest("button")) {
+    event.preventDefault();
+    pick(cell);
+    return;
+  }
+  const next = neighbour(cell, event.key);
+  if (!next) return;
+  event.preventDefault();
+  select(next);
+  next.focus();
+  if (!details.hidden && byRow.has(next.parentElement)) pick(next);
+});
+table.addEventListener("mouseover", event => {
+  const cell = bodyCell(event.target);
+  const model = cell && byRow.get(cell.parentElement);
+  if (model && cell.cellIndex >= FIRST && !cell.title) cell.title = title(model, cell.cellIndex - FIRST);
+});
+function close() {
+  look("", "");
+  if (current) current.focus({ preventScroll: true });
+}
+at("close").addEventListener("click", close);
+document.addEventListener("keydown", event => {
+  if (event.key === "Escape" && !details.hidden) close();
+  else if (event.key === "/" && !event.target.closest("input, textarea, select")) {
+    event.preventDefault();
+    asked.focus();
+  }
+});
+asked.addEventListener("input", () => ask(asked.value));
+order.addEventListener("change", () => {
+  state.order = order.value;
+  write();
+  render();
+});
+form.addEventListener("submit", event => event.preventDefault());
+form.addEventListener("reset", event => {
+  event.preventDefault();
+  state.open.clear();
+  ask("");
+});
+form.addEventListener("click", event => {
+  const chip = event.target.closest("[data-ask]");
+  if (chip) {
+    const words = state.q.split(/\s+/).filter(Boolean);
+    ask((words.includes(chip.dataset.ask) ? words.filter(word => word !== chip.dataset.ask) : [...words, chip.dataset.ask]).join(" "));
+  }
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(FORMS[button.dataset.copy](shown), button);
+});
+form.addEventListener("change", event => {
+  const group = event.target.dataset.group;
+  if (group === undefined) return;
+  if (event.target.checked) state.hide.delete(group);
+  else state.hide.add(group);
+  write();
+  hide(groups.map((one, place) => ({ ...one, place })).filter(one => state.hide.has(one.name)));
+});
+at("unfold").addEventListener("click", () => {
+  state.open = state.open.size === families.length ? new Set() : new Set(families.map(family => family.name));
+  render();
+});
+window.addEventListener("hashchange", follow);
+form.hidden = false;
+document.querySelector(".hint").hidden = false;
+follow();

@@ -1,0 +1,104 @@
+// The matrix: families that unfold into their models, or models in another order; rows are added as one scrolls.
+
+import { FIRST, byRow, claims, faults, families, models, table } from "./model.js";
+
+const AT_ONCE = 120; // rows: what is laid out while one types
+const body = document.createElement("tbody");
+const rest = document.createElement("tr"); // the end of what is laid out: more comes when it is seen
+rest.className = "rest";
+rest.append(document.createElement("td"));
+rest.firstChild.colSpan = FIRST + claims.length;
+
+const ORDERS = {
+  model: (left, right) => left.name.localeCompare(right.name, "en"),
+  params: (left, right) => (left.numbers.params[0] ?? Infinity) - (right.numbers.params[0] ?? Infinity),
+  embedding: (left, right) => (left.numbers.embedding[0] ?? Infinity) - (right.numbers.embedding[0] ?? Infinity),
+  faults: (left, right) => faults(right) - faults(left),
+};
+
+let rows = [];
+let laidOut = 0;
+
+// Shows the models that match; gives how many. Without a question, families stay folded unless they are `open`.
+export function show({ matches, isAsked, order, open }) {
+  const shown = models.filter(matches);
+  if (order in ORDERS) {
+    rows = [...shown].sort(ORDERS[order]).map(model => model.row);
+  } else {
+    const wanted = new Map(families.map(family => [family.name, []]));
+    for (const model of shown) wanted.get(model.family).push(model.row);
+    rows = families.filter(family => wanted.get(family.name).length).flatMap(family => {
+      const found = wanted.get(family.name);
+      const isOpen = isAsked || open.has(family.name);
+      family.button.setAttribute("aria-expanded", String(isOpen));
+      family.count.textContent = counted(found.length, family.rows.length);
+      return isOpen ? [family.head, ...found] : [family.head];
+    });
+  }
+  table.classList.toggle("flat", order in ORDERS);
+  laidOut = 0;
+  body.replaceChildren();
+  extend();
+  return shown.length;
+}
+
+function counted(some, all) {
+  const noun = all === 1 ? "model" : "models";
+  return some === all ? `${all} ${noun}` : `${some} of ${all} ${noun}`;
+}
+
+function extend() {
+  rest.remove();
+  body.append(...rows.slice(laidOut, laidOut + AT_ONCE));
+  laidOut = Math.min(laidOut + AT_ONCE, rows.length);
+  if (laidOut < rows.length) body.append(rest);
+}
+
+// The row after or before another, laid out if it was not.
+export function neighbourOf(row, step) {
+  const place = rows.indexOf(row) + step;
+  while (place >= laidOut && laidOut < rows.length) extend();
+  return rows[place] ?? null;
+}
+
+export function firstCell() {
+  return rows.length ? rows[0].cells[0] : null;
+}
+
+export function modelOf(row) {
+  return byRow.get(row) ?? null;
+}
+
+// A family's name becomes a button that unfolds it.
+export function begin(unfold) {
+  for (const family of families) {
+    const name = family.head.cells[0];
+    family.button = document.createElement("button");
+    family.button.type = "button";
+    family.button.className = "fold";
+    family.button.textContent = family.name;
+    family.button.addEventListener("click", () => unfold(family.name));
+    family.count = family.head.cells[1];
+    name.replaceChildren(family.button);
+  }
+  for (const old of Array.from(table.tBodies)) old.remove();
+  table.append(body);
+  new IntersectionObserver(seen => seen.some(entry => entry.isIntersecting) && extend(), {
+    root: table.closest(".scroll"), rootMargin: "600px",
+  }).observe(rest);
+}
+
+// Columns of a group of claims that are not wanted.
+const sheet = document.styleSheets[0];
+let hiding = 0;
+export function hide(groups) {
+  while (hiding) sheet.deleteRule(sheet.cssRules.length - 1), hiding -= 1;
+  for (const { from, until, place } of groups) {
+    const columns = `:nth-child(n+${FIRST + from + 1}):nth-child(-n+${FIRST + until})`;
+    for (const rule of [
+      `#cells tr:not(.groups):not(.rest) > ${columns} { display: none; }`,
+      `#cells .groups > :nth-child(${FIRST + place + 1}) { display: none; }`,
+      `#cells > colgroup:nth-of-type(${place + 2}) { display: none; }`,
+    ]) sheet.insertRule(rule, sheet.cssRules.length), hiding += 1;
+  }
+}

@@ -1,0 +1,136 @@
+// What is typed into the query bar, understood: words and fields, all of which a model must match.
+//
+//   vit "so400m" -siglip          words in the name, the family (timm's module) or the class; - or `not` excludes
+//   family:resnet class:ResNet*   text fields; * stands for anything
+//   params<30M width:768          numbers, with k, M or G; also size:200..300
+//   scripts:holds exports:violated,undecided
+//   any:violated                  of any claim
+//   is:faultless is:encoder
+//   vgg or resnet                 either side of `or`
+//
+// `understand` gives { matches, problems }: what is not understood is said and left out.
+
+export const VERDICTS = { holds: "h", violated: "v", undecided: "u", not_applicable: "n", na: "n" };
+export const EVIDENCE = { proved: "p", measured: "m", observed: "o" };
+export const TEXTS = ["model", "family", "class", "reason", "cause"];
+export const NUMBERS = ["params", "width", "embedding", "size"];
+
+const UNITS = { "": 1, k: 1e3, m: 1e6, g: 1e9, b: 1e9 };
+const TERM = /(-?)(?:([\w-]+)(:|<=|>=|<|>|=))?("[^"]*"?|\S+)/g;
+
+export function understand(text, known) {
+  const problems = [];
+  const alternatives = [[]];
+  let isNegated = false;
+  for (const found of text.toLowerCase().matchAll(TERM)) {
+    const [, minus, field, sign, raw] = found;
+    const value = raw.replace(/^"|"$/g, "");
+    const isWord = field === undefined && !raw.startsWith('"');
+    if (isWord && value === "or") {
+      alternatives.push([]);
+    } else if (isWord && value === "not") {
+      isNegated = true;
+    } else {
+      const test = field === undefined ? word(value) : fielded(field, sign, value, known, problems);
+      const excludes = isNegated !== (minus === "-");
+      if (test) alternatives.at(-1).push(excludes ? model => !test(model) : test);
+      isNegated = false;
+    }
+  }
+  const asked = alternatives.filter(tests => tests.length);
+  return {
+    matches: asked.length ? model => asked.some(tests => tests.every(test => test(model))) : () => true,
+    isEmpty: !asked.length,
+    problems,
+  };
+}
+
+function word(value) {
+  return model => model.text.includes(value);
+}
+
+function fielded(field, sign, value, known, problems) {
+  if (NUMBERS.includes(field)) return number(field, sign, value, problems);
+  if (sign !== ":" && sign !== "=") {
+    problems.push(`${field} is no number: ask with ${field}:${value}.`);
+    return null;
+  }
+  if (TEXTS.includes(field)) return textual(field, value, known);
+  if (field === "is") {
+    const flag = known.flags.get(value);
+    if (!flag) problems.push(`Nothing is called is:${value}.${nearest(value, known.flags.keys(), "is:")}`);
+    return flag || null;
+  }
+  const places = field === "any" ? known.claims.map((_, place) => place) : [known.claims.indexOf(field)];
+  if (places[0] === -1) {
+    const names = [...TEXTS, ...NUMBERS, "any", "is", ...known.claims];
+    problems.push(`No field or claim is called ${field}.${nearest(field, names)}`);
+    return null;
+  }
+  return claimed(places, value, problems);
+}
+
+function claimed(places, value, problems) {
+  const wanted = [];
+  for (const one of value.split(",").filter(Boolean)) {
+    if (one in VERDICTS) wanted.push(code => code[0] === VERDICTS[one]);
+    else if (one in EVIDENCE) wanted.push(code => code[1] === EVIDENCE[one]);
+    else {
+      problems.push(`${one} is no verdict: holds, violated, undecided, na; or proved, measured, observed.`);
+    }
+  }
+  return wanted.length ? model => places.some(place => wanted.some(is => is(model.codes[place]))) : null;
+}
+
+function textual(field, value, known) {
+  if (value.includes("*")) {
+    const parts = value.split("*").map(part => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+    const glob = new RegExp(`^${parts.join(".*")}$`, "s");
+    return model => known.texts[field](model).some(text => glob.test(text));
+  }
+  const isName = field === "family" && known.families.has(value);
+  return model => known.texts[field](model).some(text => (isName ? text === value : text.includes(value)));
+}
+
+function number(field, sign, value, problems) {
+  const [low, high = null] = value.split("..");
+  const from = amount(low);
+  const to = high === null ? from : amount(high);
+  if (from === null || to === null || (high !== null && sign !== ":" && sign !== "=")) {
+    problems.push(`${field}${sign}${value} is no number: ask like ${field}<30M, ${field}:768 or ${field}:200..300.`);
+    return null;
+  }
+  const tests = {
+    "<": known => known < from, "<=": known => known <= from, ">": known => known > from, ">=": known => known >= from,
+    ":": known => known >= from && known <= to, "=": known => known >= from && known <= to,
+  };
+  return model => model.numbers[field].some(tests[sign]);
+}
+
+function amount(text) {
+  const found = /^(\d+(?:\.\d+)?|\.\d+)([kmgb]?)$/.exec(text);
+  return found ? Number(found[1]) * UNITS[found[2]] : null;
+}
+
+// " Did you mean scripts?", or nothing.
+function nearest(name, names, before = "") {
+  let best = null;
+  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const other of names) {
+    const apart = other.startsWith(name) ? 1 : distance(name, other);
+    if (apart < least) [best, least] = [other, apart];
+  }
+  return best === null ? "" : ` Did you mean ${before}${best}?`;
+}
+
+function distance(left, right) {
+  let row = Array.from({ length: right.length + 1 }, (_, place) => place);
+  for (let i = 1; i <= left.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= right.length; j += 1) {
+      next.push(Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (left[i - 1] !== right[j - 1])));
+    }
+    row = next;
+  }
+  return row.at(-1);
+}

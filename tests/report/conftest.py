@@ -1,0 +1,47 @@
+"""Chromium, and pages opened in it: nothing may have been asked for, complained of or raised."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from playwright.sync_api import Error, sync_playwright
+
+from conformance.report.page import page as rendered
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            )
+        except Error as error:
+            pytest.skip(f"needs Chromium ({error.message.splitlines()[0]})")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """Opens a run's page, perhaps at an address in it; checks afterwards that it kept to itself."""
+    contexts, heard = [], []
+
+    def open_run(run, at="", **options):
+        path = tmp_path / "page.html"
+        path.write_text(rendered(run), encoding="utf-8")
+        contexts.append(chromium.new_context(**options))
+        tab = contexts[-1].new_page()
+        tab.on("request", lambda request: request.url.startswith("file:") or heard.append(request.url))
+        tab.on("pageerror", lambda error: heard.append(str(error)))
+        tab.on("console", lambda message: heard.append(message.text))
+        tab.goto(path.as_uri() + at)
+        return tab
+
+    yield open_run
+    for context in contexts:
+        context.close()
+    assert heard == []
