@@ -19,7 +19,7 @@ function prose(text, className = "") {
 
 function link(state, text) {
   const made = element("a", text);
-  made.href = `#${new URLSearchParams(state)}`;
+  made.href = `${location.pathname}${location.search}#${new URLSearchParams(state)}`;
   return made;
 }
 
@@ -29,7 +29,9 @@ function copyable(code, copy) {
   const button = element("button", "Copy");
   button.type = "button";
   button.addEventListener("click", () => copy(code, button));
-  made.append(element("pre", code), button);
+  const text = element("pre", code);
+  text.tabIndex = 0; // it may scroll
+  made.append(text, button);
   return made;
 }
 
