@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from conformance import arguments
@@ -207,6 +208,20 @@ def test_several_files_need_a_directory_and_all_or_none_are_rendered(recorded):
     assert list((recorded / "out").iterdir()) == []
     ended = command("report", "run.jsonl", "second.jsonl", "--output", "out", "--format", "markdown", cwd=recorded)
     assert ended.stdout == "out/run.md\nout/second.md\n"
+
+
+def test_an_index_leads_to_the_pages_of_a_directory(recorded):
+    older = run_of(3)
+    older = msgspec.structs.replace(older, header=msgspec.structs.replace(older.header, timm="1.0.9"))
+    write(older, recorded / "older.jsonl")
+    (recorded / "out").mkdir(exist_ok=True)
+    ended = command("report", "older.jsonl", "run.jsonl", "--output", "out", "--index", cwd=recorded)
+    assert ended.stdout.splitlines()[-1] == str(Path("out", "index.html"))
+    text = (recorded / "out" / "index.html").read_text()
+    assert text.index('href="run.html"') < text.index('href="older.html"')
+    assert "Content-Security-Policy" in text
+    for words in (["--output", "x.html"], ["--output", "out", "--format", "json"], []):
+        assert "--index leads to pages" in complaint(command("report", "run.jsonl", *words, "--index", cwd=recorded))
 
 
 def test_a_report_never_replaces_the_records_it_was_made_from(recorded):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
 from conformance.commands.shared import form_called, read, tell_changes
+
+if TYPE_CHECKING:
+    from conformance.record import Run
+
+INDEX = "index.html"
+"""The page that leads to the others of a directory."""
 
 
 def report(
@@ -28,6 +34,7 @@ def report(
             "--format", metavar="html|markdown|json|junit|badge", help="html, or what the output's name says."
         ),
     ] = None,
+    index: Annotated[bool, typer.Option("--index", help="Write an index.html that leads to the pages.")] = False,
 ) -> None:
     """Render records as a page, Markdown or JSON; or what `upgrade --format json` wrote, in another format.
 
@@ -40,9 +47,12 @@ def report(
 
     by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
     form = form or by_suffix.get(output.suffix if output else "", "html")
+    if index and not (form == "html" and output is not None and output.is_dir()):
+        raise CouldNotRun("--index leads to pages of a directory; give --output DIRECTORY, and html or no format")
     arguments.known(form, SUFFIXES, "format", "timm-conformance report --help")
     targets = arguments.targets(files, output, SUFFIXES[form])
-    contents = [render(read(file), form) for file in files]  # all of them before the first is written
+    runs = [read(file) for file in files]
+    contents = [render(run, form) for run in runs]  # all of them before the first is written
     for target, content in zip(targets, contents, strict=True):
         if target is None:
             sys.stdout.buffer.write(content)
@@ -50,6 +60,16 @@ def report(
         else:
             arguments.write_whole(target, content)
             typer.echo(str(target))
+    if index and output is not None:
+        arguments.write_whole(output / INDEX, _index(runs, targets))
+        typer.echo(str(output / INDEX))
+
+
+def _index(runs: list[Run], targets: list[Path | None]) -> bytes:
+    from conformance.report.index import index as rendered
+
+    pages = {target.name: run for target, run in zip(targets, runs, strict=True) if target is not None}
+    return rendered(pages).encode()
 
 
 def _tell(files: list[Path], output: Path | None, form: str | None) -> None:

@@ -27,43 +27,52 @@ _LETTERS = {Verdict.HOLDS: "h", Verdict.VIOLATED: "v", Verdict.UNDECIDED: "u", V
 _EVIDENCE_LETTERS = {None: "", Evidence.PROVED: "p", Evidence.MEASURED: "m", Evidence.OBSERVED: "o"}
 
 
-def page(run: Run) -> str:
-    """The page: what was audited, counts, causes, and every model's claims in a table that needs no JavaScript."""
-    environment = Environment(
+def environment() -> Environment:
+    """Where templates are found, and what they can do with what they are given."""
+    made = Environment(
         loader=PackageLoader("conformance.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["printable"] = lambda text: printable(str(text))
-    environment.filters["moment"] = _moment
-    environment.filters["prose"] = _prose
-    environment.filters["number"] = lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    style, code = _static("page.css"), script()
+    made.filters["printable"] = lambda text: printable(str(text))
+    made.filters["moment"] = _moment
+    made.filters["prose"] = _prose
+    made.filters["number"] = lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return made
+
+
+def page(run: Run) -> str:
+    """The page: what was audited, counts, causes, and every model's claims in a table that needs no JavaScript."""
+    style, code = static("page.css"), script()
     notes = _Notes()
     families = _families(run.records)
     rows = _rows(families, [entry.id for entry in run.header.claims], notes)
-    return environment.get_template("page.html.j2").render(
-        header=run.header,
-        groups=_groups(run),
-        overview=overview(run),
-        most_causes=_CAUSES,
-        models=len(run.records),
-        rows=rows,
-        embedded=_embedded(run, [record for records in families.values() for record in records], notes),
-        families=len(families),
-        style=Markup(style),  # noqa: S704  # a file of this package
-        script=Markup(code),  # noqa: S704  # a file of this package
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(code)}; base-uri 'none'; "
-        "form-action 'none'",
-        letters=_LETTERS,
-        glyphs=GLYPHS,
-        words=WORDS,
-        meanings=MEANINGS,
-        evidence_meanings=EVIDENCE_MEANINGS,
-        proof=PROOF,
-        Verdict=Verdict,
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            header=run.header,
+            groups=_groups(run),
+            overview=overview(run),
+            most_causes=_CAUSES,
+            models=len(run.records),
+            rows=rows,
+            embedded=_embedded(run, [record for records in families.values() for record in records], notes),
+            families=len(families),
+            style=Markup(style),  # noqa: S704  # a file of this package
+            script=Markup(code),  # noqa: S704  # a file of this package
+            policy=f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(code)}; base-uri 'none'; "
+            "form-action 'none'",
+            letters=_LETTERS,
+            glyphs=GLYPHS,
+            words=WORDS,
+            meanings=MEANINGS,
+            evidence_meanings=EVIDENCE_MEANINGS,
+            proof=PROOF,
+            Verdict=Verdict,
+        )
     )
 
 
@@ -201,11 +210,13 @@ def _prose(text: str) -> Markup:
     )
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """A file of the page, as text."""
     return (files("conformance.report") / "static" / name).read_text(encoding="utf-8").strip()
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """What a Content-Security-Policy calls an inline style or script by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
