@@ -74,6 +74,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Of the two outputs for one image, flattened; the smallest of all images."""
     problem: str | None = None
     """Why one cannot tell, or why the outputs cannot be subtracted."""
+    raises: bool = False
+    """Whether that is an exception of one of the releases."""
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):

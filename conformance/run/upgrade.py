@@ -245,7 +245,7 @@ def _measured(pair: Pair, left: str, right: str, outputs: Iterable[str]) -> dict
     """What real numbers say, in float64 where that is possible.
 
     Of a model that computes something in float32 whatever its weights are, float64 shows the rounding of that and
-    cannot tell it from a change; float32, in which it is used, may.
+    cannot tell it from a change; float32, in which it is used, may. What raises in float64 may be made for float32.
 
     Raises:
         NotAnswered: A model cannot be run, or the weights cannot be loaded.
@@ -259,12 +259,13 @@ def _measured(pair: Pair, left: str, right: str, outputs: Iterable[str]) -> dict
 
     first = carried(in_double=True)
     found = {output: _read(first.outputs[output], first) for output in outputs}
-    unclear = [output for output in found if first.outputs[output].is_same is None and first.dtype == "float64"]
-    if any(first.outputs[output].relative_error is not None for output in unclear):
+    raised = [output for output in found if first.outputs[output].raises]
+    unclear = [output for output in found if first.outputs[output].is_same is None]
+    if first.dtype == "float64" and (raised or unclear):
         second = carried(in_double=False)
-        for output in unclear:
+        for output in {*raised, *unclear}:
             became = _read(second.outputs[output], second)
-            if became.status is Status.SAME:
+            if output in raised or became.status is Status.SAME:
                 found[output] = became
     return found
 

@@ -118,9 +118,9 @@ def _outputs(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> dict
 
 def _compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> Measured:
     if "raised" in left:
-        return Measured(is_same=None, problem=f"the older release raises {left['raised']}")
+        return Measured(is_same=None, raises=True, problem=f"the older release raises {left['raised']}")
     if "raised" in right:
-        return Measured(is_same=False, problem=f"it is computed no more: {right['raised']}")
+        return Measured(is_same=False, raises=True, problem=f"it is computed no more: {right['raised']}")
     shapes = [[tuple(tensor.shape) for tensor in side["tensors"]] for side in (left, right)]
     if shapes[0] != shapes[1]:
         return Measured(is_same=False, problem=f"its shape was {_said(shapes[0])} and is {_said(shapes[1])}")

@@ -33,7 +33,7 @@ class Canned:
         if self._measured is None:
             raise NotAnswered("its process ended")
         dtype = file.read_text()
-        measured = self._measured if dtype == "float64" else self._in_single
+        measured = self._measured if dtype == "float64" else self._in_single or self._measured
         return Carried(outputs={"logits": measured}, dtype=dtype, loaded_by="name")
 
 
@@ -76,6 +76,14 @@ def test_what_float64_cannot_tell_float32_may():
 def test_float32_condemns_nothing_that_float64_left_open(in_single):
     found = became(measured=UNCLEAR, in_single=in_single)
     assert (found.status, found.relative_error) == (Status.UNDECIDED, 1e-7)
+
+
+@pytest.mark.parametrize("is_same", [None, False])
+@pytest.mark.parametrize("in_single", [SAME, Measured(is_same=False, relative_error=0.5), UNCLEAR])
+def test_what_raises_in_float64_is_as_float32_has_it(is_same, in_single):
+    found = became(measured=Measured(is_same=is_same, raises=True, problem="it raises"), in_single=in_single)
+    expected = {True: Status.SAME, False: Status.DRIFTED, None: Status.UNDECIDED}
+    assert found.status is expected[in_single.is_same]
 
 
 def test_float32_confirms_nothing_that_is_hidden():
