@@ -259,6 +259,16 @@ def test_what_a_run_violates_is_accepted_by_command(project):
     assert "nothing to add" in command(*words, cwd=project).stdout
 
 
+def test_a_claim_that_does_not_exist_is_refused(project):
+    (project / "mine.toml").write_text(
+        '[[expect]]\nmodels = "net_b"\nclaim = "head_compose"\nverdict = "violated"\nreason = "r"\n'
+    )
+    assert "did you mean 'head_composes'?" in complaint(command("expectations", "check", "mine.toml", cwd=project))
+    words = ["net_b", "--claim", "head_compose", "--verdict", "violated", "--timm", "1.0.31", "--reason", "r"]
+    assert "'head_compose' is no claim" in complaint(command("expectations", "update", "a.toml", *words, cwd=project))
+    assert not (project / "a.toml").exists()
+
+
 @pytest.mark.parametrize("verb", ["update", "prune"])
 def test_a_job_accepts_nothing(project, verb):
     (project / "mine.toml").write_text("")

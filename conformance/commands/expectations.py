@@ -38,6 +38,7 @@ def check(file: File, source: From = None) -> int:
     from conformance.gate import judge
 
     expected = _loaded(file)
+    _refuse_unknown_claims(expected)
     typer.echo(f"{file}: {len(expected.entries)} entries")
     if source is None:
         return 0
@@ -137,8 +138,10 @@ def _declared(
         where = "timm-conformance upgrade --help"
         entry["changes"] = [str(arguments.known(word, tuple(Kind), "kind of finding", where)) for word in changes]
     else:
+        from conformance.claims import CLAIMS
+
         where = "timm-conformance expectations update --help"
-        entry["claims"] = list(claims or ())
+        entry["claims"] = [arguments.known(word, CLAIMS, "claim", "timm-conformance claims") for word in claims or ()]
         entry["verdict"] = str(arguments.known(str(verdict), EXPECTABLE, "verdict to expect", where))
     return declaring.bounded(entry, timm, reason)
 
@@ -178,6 +181,16 @@ def _loaded(file: Path) -> Expectations:
 
     try:
         return load(file)
+    except BrokenExpectations as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def _refuse_unknown_claims(expected: Expectations) -> None:
+    from conformance.claims import CLAIMS
+    from conformance.gate import BrokenExpectations
+
+    try:
+        expected.check_claims(CLAIMS)
     except BrokenExpectations as error:
         raise CouldNotRun(str(error)) from error
 
