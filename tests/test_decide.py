@@ -321,8 +321,10 @@ def test_models_that_compute_otherwise_have_other_fingerprints():
         with registered(make, "printed") as name:
             prints.append(decide(name, []).fingerprints)
     assert prints[0] == prints[1]
-    # They differ in `forward` alone, which has no fingerprint.
-    assert prints[0] == prints[2]
+    # They differ in `forward` alone.
+    assert prints[0]["features"] == prints[2]["features"]
+    assert prints[0]["pre_logits"] == prints[2]["pre_logits"]
+    assert prints[0]["logits"] != prints[2]["logits"]
 
 
 def test_every_verdict_but_holds_has_a_reason_and_every_failure_a_cause():

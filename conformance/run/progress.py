@@ -38,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if PARENT in os.environ:
         end_with_parent(int(os.environ[PARENT]))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with the former ignored
+        signal.signal(number, signal.default_int_handler)
     config.pluginmanager.register(Display(config), "timm-conformance-display")
 
 
