@@ -33,7 +33,7 @@ from conformance.record_file import read_run
 SEED = 31
 STARTS = 11
 LARGEST = "vit_7b_patch16_dinov3"
-OLDER = "1.0.28"
+OLDER = "1.0.25"
 """The release from which 20 models are upgraded to the installed one."""
 UPGRADED = 20
 REPORTS = Path(__file__).parent.parent / "reports"
