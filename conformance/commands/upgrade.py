@@ -81,6 +81,8 @@ def upgrade(
     except NotAudited as error:
         typer.echo(f"timm-conformance: {error}", err=True)
         return error.code
+    if not comparison.models:  # nothing was looked at, which is no reason to open a gate
+        raise CouldNotRun(f"neither release has a model for {', '.join(which.models)}; see `timm.list_models()`")
     comparison = completed(comparison, project, accepted, which.notes)
     tell_changes(comparison, form, output)
     return FINDINGS if comparison.failing() else 0

@@ -220,7 +220,7 @@ def _autocast_may_be_off() -> Iterator[None]:
     """Let `torch.autocast(x.device.type, enabled=False)` pass on the meta device.
 
     torch refuses it there, since the device has no autocast (amp/autocast_mode.py); off, it changes nothing anywhere.
-    timm up to 1.0.24 says so around a linear attention (models/efficientvit_mit.py).
+    timm up to 1.0.28 says so around a linear attention (models/efficientvit_mit.py).
     """
     original = torch.autocast.__init__
 

@@ -21,11 +21,13 @@ class Paired:
     """Names, as they were wanted, that the newer release does not know."""
     added: list[str] = field(default_factory=list)
     """Models that the older release does not know, and that take no model's place."""
+    unknown: list[str] = field(default_factory=list)
+    """Names that neither release has a model for: both call them deprecated, and put nothing in their place."""
 
 
 def paired(words: Iterable[str], old: Registry, new: Registry) -> Paired:
     """The pairs that the words stand for: models, or names that one of the releases calls deprecated, with or without
-    a tag. What neither release knows is left out.
+    a tag.
     """
     found = Paired()
     followed = {place[0]: name for name in old.models if (place := _resolved(name, new)) is not None}
@@ -43,6 +45,8 @@ def paired(words: Iterable[str], old: Registry, new: Registry) -> Paired:
             found.removed.append(word)
         elif left is not None and right is not None:
             _enter(found, left[0], right[0], (tag or left[1], tag or right[1]))
+        else:
+            found.unknown.append(word)
     return found
 
 

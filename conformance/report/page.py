@@ -60,7 +60,6 @@ def page(run: Run) -> str:
             models=len(run.records),
             rows=rows,
             embedded=_embedded(run, [record for records in families.values() for record in records], notes),
-            families=len(families),
             style=Markup(style),  # noqa: S704  # a file of this package
             script=Markup(code),  # noqa: S704  # a file of this package
             policy=f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(code)}; base-uri 'none'; "

@@ -95,7 +95,8 @@ def upgrade(pair: Pair, choice: Choice, expectations: Expectations, tell: Callab
         *(ModelChange(model=name, presence=Kind.ADDED) for name in named.added),
     ]
     models = sorted_and_judged((*compared.models, *others), expectations, versions_of(after.header))
-    return msgspec.structs.replace(compared, models=models)
+    unknown = [f"{', '.join(named.unknown)}: neither release has a model for it"] if named.unknown else []
+    return msgspec.structs.replace(compared, models=models, notes=(*compared.notes, *unknown))
 
 
 def _lost_weights(
@@ -261,12 +262,16 @@ def _measured(pair: Pair, left: str, right: str, outputs: Iterable[str]) -> dict
     found = {output: _read(first.outputs[output], first) for output in outputs}
     raised = [output for output in found if first.outputs[output].raises]
     unclear = [output for output in found if first.outputs[output].is_same is None]
-    if first.dtype == "float64" and (raised or unclear):
+    if first.dtype != "float64" or not (raised or unclear):
+        return found
+    try:
         second = carried(in_double=False)
-        for output in {*raised, *unclear}:
-            became = _read(second.outputs[output], second)
-            if output in raised or became.status is Status.SAME:
-                found[output] = became
+    except NotAnswered:  # what float64 said of the other outputs stands
+        return found
+    for output in {*raised, *unclear}:
+        became = _read(second.outputs[output], second)
+        if output in raised or became.status is Status.SAME:
+            found[output] = became
     return found
 
 

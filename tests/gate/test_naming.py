@@ -54,6 +54,13 @@ def test_what_stood_for_nothing_is_added(word):
     assert (found.pairs, found.removed, found.added) == ({}, [], ["fresh"])
 
 
+def test_what_stands_for_nothing_in_either_is_told():
+    nothing = Registry(version="0", models=(), deprecated={"swsl": None})
+    found = paired(["swsl", "swsl.a1", "nobody"], nothing, NEW)
+    assert (found.pairs, found.removed, found.added) == ({}, [], [])
+    assert found.unknown == ["swsl", "swsl.a1", "nobody"]
+
+
 def test_several_names_of_one_model_are_one_pair_with_all_their_weights():
     found = paired(["resnet18", "resnet18.a1", "kept", "resnet18.a1"], OLD, NEW)
     assert found.pairs == {("resnet18", "resnet18"): [("", ""), ("a1", "a1"), ("same", "same")]}

@@ -17,6 +17,10 @@ VIOLATED = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.MEASURED, reason="tw
 SAME = Measured(is_same=True, relative_error=0.0, cosine_similarity=1.0)
 
 
+DIES = object()
+"""What a process measures in float32 that ends before it has."""
+
+
 class Canned:
     """A process that answers what it was told to."""
 
@@ -30,9 +34,9 @@ class Canned:
         file.write_text("float64" if in_double else "float32")
 
     def arrive(self, name, file):
-        if self._measured is None:
-            raise NotAnswered("its process ended")
         dtype = file.read_text()
+        if self._measured is None or (dtype == "float32" and self._in_single is DIES):
+            raise NotAnswered("its process ended")
         measured = self._measured if dtype == "float64" else self._in_single or self._measured
         return Carried(outputs={"logits": measured}, dtype=dtype, loaded_by="name")
 
@@ -84,6 +88,11 @@ def test_what_raises_in_float64_is_as_float32_has_it(is_same, in_single):
     found = became(measured=Measured(is_same=is_same, raises=True, problem="it raises"), in_single=in_single)
     expected = {True: Status.SAME, False: Status.DRIFTED, None: Status.UNDECIDED}
     assert found.status is expected[in_single.is_same]
+
+
+def test_what_float64_said_stands_where_float32_says_nothing():
+    found = became(measured=UNCLEAR, in_single=DIES)
+    assert (found.status, found.relative_error) == (Status.UNDECIDED, 1e-7)
 
 
 def test_float32_confirms_nothing_that_is_hidden():

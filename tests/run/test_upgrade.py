@@ -192,6 +192,13 @@ def test_what_moves_an_embedding_besides_is_told_value_by_value(upgraded):
     assert told["preprocessing"] == ["mean of 'r160_in1k' was (0.5, 0.5, 0.5) and is (0.4, 0.5, 0.5)"]
 
 
+def test_a_gate_does_not_open_for_names_that_stand_for_nothing(variables, tmp_path):
+    told = command("upgrade", VERSION, VERSION, "swsl_resnet18", cwd=tmp_path, variables=variables)
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert "neither release has a model for swsl_resnet18" in told.stderr
+
+
 def test_what_somebody_accepted_with_the_printed_command_fails_no_more(upgraded, variables, tmp_path):
     document, _ = upgraded
     for finding in document["findings"]:

@@ -1,6 +1,6 @@
 // The matrix: families that unfold into their models, or models in another order; rows are added as one scrolls.
 
-import { FIRST, byRow, claims, faults, families, models, table } from "./model.js";
+import { FIRST, claims, faults, families, models, table } from "./model.js";
 
 const AT_ONCE = 120; // rows: what is laid out while one types
 const body = document.createElement("tbody");
@@ -63,10 +63,6 @@ export function neighbourOf(row, step) {
 
 export function firstCell() {
   return rows.length ? rows[0].cells[0] : null;
-}
-
-export function modelOf(row) {
-  return byRow.get(row) ?? null;
 }
 
 // A family's name becomes a button that unfolds it.
