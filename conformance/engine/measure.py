@@ -130,8 +130,8 @@ def statistics(model: nn.Module, call: Callable[[], object], seed: int) -> dict[
     for name, module in norms.items():
         mean, variance = (getattr(module, f"running_{kind}").detach() for kind in ("mean", "var"))
         numbers = generator(seed, f"statistics {name}")
-        spread = torch.from_numpy(numbers.uniform(0.7, 1.4, tuple(variance.shape))).to(variance.dtype)
-        offset = torch.from_numpy(numbers.uniform(-0.3, 0.3, tuple(mean.shape))).to(mean.dtype)
+        spread = torch.from_numpy(numbers.uniform(0.7, 1.4, tuple(variance.shape))).to(variance)
+        offset = torch.from_numpy(numbers.uniform(-0.3, 0.3, tuple(mean.shape))).to(mean)
         found[f"{name}.running_var"] = variance = variance.clamp_min(1e-6) * spread
         found[f"{name}.running_mean"] = mean + offset * variance.sqrt()
     return found
@@ -142,7 +142,7 @@ class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
 
     def __init__(self, seed: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base is untyped
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed, self._generators = seed, dict[torch.device, torch.Generator]()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -159,7 +159,11 @@ class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         return output
 
     def _disturb(self, tensor: torch.Tensor) -> None:
-        error = torch.empty(tensor.shape, dtype=tensor.dtype).uniform_(-1, 1, generator=self._generator)
+        device = tensor.device
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+        error = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        error.uniform_(-1, 1, generator=self._generators[device])
         # Small whole numbers are counted and not rounded: positions, which may become indices.
         small = tensor.abs() < torch.finfo(tensor.dtype).eps ** -0.5
         error.masked_fill_((tensor == tensor.round()) & small, 0)

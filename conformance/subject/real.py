@@ -60,14 +60,15 @@ def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
 class RealSubject(Subject):
     """The model of `plan` with weights drawn by `seed`, computing in `dtype` on images of the size that it declares.
 
-    `plan` is the subject without weights, which is asked for what needs none.
+    `plan` is the subject without weights, which is asked for what needs none. Weights and images are drawn on the CPU,
+    so that another `device` gets the same.
     """
 
     measures = True
 
-    def __init__(self, plan: Subject, seed: int, dtype: torch.dtype) -> None:
+    def __init__(self, plan: Subject, seed: int, dtype: torch.dtype, device: str = "cpu") -> None:
         super().__init__(plan.name)
-        self.plan, self.seed, self.dtype = plan, seed, dtype
+        self.plan, self.seed, self.dtype, self.device = plan, seed, dtype, torch.device(device)
         self._count = itertools.count()
 
     @property
@@ -94,7 +95,7 @@ class RealSubject(Subject):
         return model.eval()  # last: some compute from their weights there
 
     def _drawn(self, model: nn.Module) -> nn.Module:
-        model = model._apply(self._in_dtype)  # type: ignore[no-untyped-call]  # torch's
+        model = model._apply(self._placed)  # type: ignore[no-untyped-call]  # torch's
         constants = self.once("constants", dict[str, torch.Tensor])
         for kind, name, tensor in named_tensors(model):
             if kind == "buffer" and not measure.is_drawn(kind, tensor):
@@ -105,10 +106,10 @@ class RealSubject(Subject):
         measure.draw_all(named_tensors(model), self.seed, known=set())
         return model
 
-    def _in_dtype(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_complex():
-            return tensor.to(self.dtype.to_complex())
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            return tensor.to(self.device, self.dtype.to_complex())
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
 
     def _statistics(self) -> dict[str, torch.Tensor]:
         """By name, statistics of batch norms that are near those of the images, without which signals die away."""
@@ -159,7 +160,7 @@ class RealSubject(Subject):
         return model if dtype is None else model.to(dtype)
 
     def _make_images(self) -> torch.Tensor:
-        return measure.images(self.seed, (BATCH, *self.input_size)).to(self.dtype)
+        return measure.images(self.seed, (BATCH, *self.input_size)).to(self.device, self.dtype)
 
     @property
     def images(self) -> torch.Tensor:
@@ -169,7 +170,9 @@ class RealSubject(Subject):
     def other_images(self, *, batch: int = BATCH, size: tuple[int, int] | None = None, seed: int = 0) -> torch.Tensor:
         """Another batch of so many images, of (height, width) in pixels or of the declared size."""
         height, width = size or self.input_size[1:]
-        return measure.images(self.seed + seed + 1, (batch, self.input_size[0], height, width)).to(self.dtype)
+        return measure.images(self.seed + seed + 1, (batch, self.input_size[0], height, width)).to(
+            self.device, self.dtype
+        )
 
     def run(
         self,
