@@ -8,6 +8,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -25,7 +26,9 @@ from conformance.claims.claim import (
 )
 from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
-from conformance.subject import RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
+from conformance.release import OUTPUTS
+from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
+from conformance.subject.passes import tensors_of
 from conformance.subject.refusals import SOURCE_PLACE, is_of_meta, is_raised_by_a_statement
 from conformance.subject.subject import BATCH
 
@@ -330,6 +333,7 @@ MEMORY = _digest("memory")
 def _facts(subject: Subject, *, traced: bool) -> Record:
     model = subject.as_built
     parameters = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    taken = _taken(subject) if traced else {}
     return Record(
         model=subject.name,
         module=type(model).__module__.rpartition(".")[2],
@@ -339,10 +343,20 @@ def _facts(subject: Subject, *, traced: bool) -> Record:
         batch_size=BATCH,
         num_features=_whole(model, "num_features"),
         head_hidden_size=_whole(model, "head_hidden_size"),
-        fingerprints={
-            name: _fingerprint(subject, name) if traced else None for name in ("features", "pre_logits", "logits")
-        },
+        fingerprints={name: _fingerprint(subject, taken.get(name)) for name in OUTPUTS},
+        shapes={name: tuple(tuple(tensor.shape) for tensor in tensors_of(one.output)) for name, one in taken.items()},
+        source=subject.source,
     )
+
+
+def _taken(subject: Subject) -> dict[str, Pass]:
+    """The outputs by which releases are compared, of those that there are."""
+    taken = {}
+    for name in OUTPUTS:
+        # The claims say what failed; here it only means that there is none.
+        with suppress(Exception):
+            taken[name] = subject.output(name)
+    return taken
 
 
 def _whole(model: object, attribute: str) -> int | None:
@@ -360,9 +374,7 @@ def _input_size(subject: Subject) -> tuple[int, ...] | None:
         return None
 
 
-def _fingerprint(subject: Subject, name: str) -> str | None:
-    try:
-        taken = subject.output(name)
-    except Exception:  # noqa: BLE001  # the claims say what failed; here it only means that there is none
+def _fingerprint(subject: Subject, taken: Pass | None) -> str | None:
+    if taken is None or taken.number is None or not taken.is_provable:
         return None
-    return subject.ledger.values.digest(taken.number) if taken.is_provable and taken.number is not None else None
+    return subject.ledger.values.digest(taken.number)

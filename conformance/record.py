@@ -113,6 +113,10 @@ class ClaimEntry(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     tier: Tier
     needs: tuple[str, ...] = ()
+    source: str = ""
+    """Who makes the promise: a document or test of timm or PyTorch."""
+    why: str = ""
+    """Who relies on it, and what goes wrong for them where it is broken."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="header"):
@@ -148,6 +152,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="r
     head_hidden_size: int | None = None
     fingerprints: dict[str, str | None] = {}
     """`features`, `pre_logits`, `logits` → digest, or None where none can be given."""
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
+    """By the same names, the shape of each tensor in the output; an output that there is not has no entry. A model
+    that is built without a classifier is given one of 13 classes."""
+    source: str | None = None
+    """Where the function that is registered under the name is: `timm/models/shvit.py:123`."""
     cost: dict[str, float] = {}
     cells: dict[str, Cell] = {}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
+import timm
 import torch
 
 import conformance.decide as decide_module
@@ -293,6 +295,7 @@ def test_a_record_says_what_the_model_is():
     assert record.input_size == (3, 32, 32)
     assert record.params == sum(parameter.numel() for parameter in Conv().parameters())
     assert all(record.fingerprints.values())
+    assert record.shapes == {"features": ((2, 8, 4, 4),), "pre_logits": ((2, 8),), "logits": ((2, 10),)}
     assert list(record.cells) == ["head_composes"]
     assert set(record.cost) >= {"builds", "forward_features_runs", "pre_logits_supported", "head_composes"}
 
@@ -313,6 +316,15 @@ def test_a_model_that_says_nothing_of_itself_has_a_record_all_the_same():
         record = decide(name, CORE)
     assert record.input_size is None
     assert record.cells["builds"].verdict is Verdict.HOLDS
+
+
+def test_a_record_says_where_timm_registers_the_model():
+    source = decide("resnet18", ["builds"]).source
+    file, _, line = source.partition(":")
+    assert file == "timm/models/resnet.py"
+    lines = Path(timm.__file__).parents[1].joinpath(file).read_text(encoding="utf-8").splitlines()
+    assert lines[int(line) - 1 : int(line) + 1] == ["@register_model", lines[int(line)]]
+    assert lines[int(line)].startswith("def resnet18(")
 
 
 def test_models_that_compute_otherwise_have_other_fingerprints():

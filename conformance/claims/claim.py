@@ -41,7 +41,9 @@ class Claim:
     needs: tuple[str, ...]
     """Ids of the claims that must hold for this one to have a meaning."""
     source: str
-    """Who makes the promise: a timm document or test, or a downstream project that relies on it."""
+    """Who makes the promise: a document or test of timm or PyTorch."""
+    why: str
+    """Who relies on it, and what goes wrong for them where it is broken."""
     cost: Cost
     repro: str
     """Python that shows a violation, in the terms of `conformance.claims.witness`."""
@@ -65,7 +67,14 @@ class Claim:
     def entry(self) -> ClaimEntry:
         """The claim as the header of a run carries it."""
         return ClaimEntry(
-            id=self.id, text=self.text, group=self.group, level=self.level, tier=self.tier, needs=self.needs
+            id=self.id,
+            text=self.text,
+            group=self.group,
+            level=self.level,
+            tier=self.tier,
+            needs=self.needs,
+            source=self.source,
+            why=self.why,
         )
 
 
@@ -73,6 +82,7 @@ def claim(
     *,
     group: str,
     source: str,
+    why: str = "",
     cost: Cost,
     repro: str,
     level: Level = Level.MUST,
@@ -99,6 +109,7 @@ def claim(
             tier=tier,
             needs=needs,
             source=source,
+            why=why,
             cost=cost,
             repro=inspect.cleandoc(repro),
             decide=function,

@@ -16,6 +16,7 @@ from conformance.engine.ledger import Ledger
 from conformance.engine.outside import differentiating, keeping_bytes, looking, recording
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
+from conformance.subject.names import source
 from conformance.subject.passes import Pass, run, tensors_of
 
 T = TypeVar("T")
@@ -178,6 +179,14 @@ class Subject:
         except Exception:  # noqa: BLE001  # an encoder, or a head whose failure is another claim's
             return 0
         return CLASSES if widths == {CLASSES} else 0
+
+    @property
+    def source(self) -> str | None:
+        """Where the function that is registered under the name is; None where Python cannot say."""
+        try:
+            return source(self.name)
+        except Exception:  # noqa: BLE001  # whatever a function of the user's own answers
+            return None
 
     @property
     def default_cfg(self) -> Any:
