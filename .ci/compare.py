@@ -2,9 +2,8 @@
 
 The fresh run must speak of every model of the installed timm, and say of each of its cells, of each fingerprint and
 each fact what `DIRECTORY/timm-VERSION.jsonl` (or `.jsonl.gz`) says, which may say more. With `--part` it may speak of
-some models, and claims that are not published are told and not compared.
-`started` and `cost` vary; the Python that ran and the version of this suite are told and not compared. Exits 1 with the
-first differences.
+some models, and claims that are not published are told and not compared. `started` and `cost` vary; the Python that
+ran, the machine's class and the version of this suite are told and not compared. Exits 1 with the first differences.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from conformance.record_file import read_run
 
 SHOWN = 10
 VARYING = ("started", "cost", "tier", "subjects")
-TOLD = ("python", "suite")
+TOLD = ("python", "suite", "machine")
 
 
 def published(directory: Path, version: str) -> Path | None:

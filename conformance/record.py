@@ -130,6 +130,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
     tier: Tier
     started: str
     """UTC time, ISO 8601. It and every `cost` are all that varies between equal runs."""
+    machine: str = ""
+    """Its class: operating system and processor, as `Linux x86_64`."""
     subjects: int
     claims: tuple[ClaimEntry, ...]
 

@@ -26,6 +26,8 @@ TRACED = """
 @claim(
     group="capture",
     source=EXPORT_DOCUMENTATION,
+    why="OpenVINO's nightly tests, ExecuTorch and segmentation_models.pytorch take models by `torch.export` "
+    "(openvino test_timm.py, executorch aot_optimize_and_infer.py): what is not captured has no way there.",
     cost=Cost.COMPILER,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
@@ -40,6 +42,9 @@ def exports(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=EXPORT_DOCUMENTATION,
+    why="segmentation_models.pytorch and OpenVINO compare the exported program with the model (smp "
+    "test_timm_vit_encoders.py, openvino model_hub_tests/pytorch/timm_models): what differs is deployed "
+    "otherwise than it was trained.",
     cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("exports",),
@@ -53,6 +58,8 @@ def export_matches(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=EXPORT_DOCUMENTATION,
+    why="anomalib exports with a batch of any size, and OpenVINO asks for one (anomalib export_mixin, openvino "
+    "test_timm.py): a program that keeps the batch of its example serves no other.",
     cost=Cost.COMPILER,
     tier=Tier.FULL,
     needs=("exports",),
@@ -71,6 +78,9 @@ def export_dynamic_batch(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=COMPILE_DOCUMENTATION,
+    why="segmentation_models.pytorch compiles with `fullgraph=True`, and PyTorch's benchmarks run timm's models "
+    "under `torch.compile` (smp test_timm_vit_encoders.py, pytorch benchmarks/dynamo/timm_models.py): a graph "
+    "break is an error for the one and time for the other.",
     cost=Cost.COMPILER,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
@@ -85,6 +95,8 @@ def compiles(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=COMPILE_DOCUMENTATION,
+    why="PyTorch's own CI compares compiled with eager models of timm, with a list of wider tolerances (pytorch "
+    "benchmarks/dynamo/timm_models.yaml).",
     cost=Cost.LIGHT,
     tier=Tier.FULL,
     needs=("compiles",),
@@ -98,6 +110,9 @@ def compile_matches(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=FX_TEST,
+    why="The detectors library and anomalib cut models by torchvision's `create_feature_extractor`, which traces "
+    "with torch.fx (detectors react.py, anomalib timm.py); timm promises it with its own leaf modules (timm "
+    "issue #1176).",
     cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
@@ -112,6 +127,8 @@ def fx_traces(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source=FX_TEST,
+    why="Scores of a model that was cut by torch.fx are that model's only if the traced graph computes the same "
+    "(detectors vim.py).",
     cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("fx_traces",),
@@ -125,6 +142,9 @@ def fx_matches(subject: Subject) -> Cell:
 @claim(
     group="capture",
     source="PyTorch documentation: torch.onnx.export",
+    why="NVIDIA's Model-Optimizer, OpenVINO's NNCF, rten and timm's onnx_export.py make ONNX files of timm's "
+    "models (download_example_onnx.py, nncf image_classification_timm.py): one that does not export is "
+    "neither quantised nor served there.",
     cost=Cost.COMPILER,
     level=Level.SHOULD,
     tier=Tier.EXTRA,

@@ -82,7 +82,7 @@ def claim(
     *,
     group: str,
     source: str,
-    why: str = "",
+    why: str,
     cost: Cost,
     repro: str,
     level: Level = Level.MUST,

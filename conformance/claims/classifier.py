@@ -17,6 +17,8 @@ TIMM_DOCUMENTATION = "timm documentation: feature extraction, pooled features"
 @claim(
     group="classifier",
     source=TIMM_DOCUMENTATION,
+    why="AutoGluon and open_clip load a model and call `reset_classifier(0)` for embeddings (autogluon "
+    "timm_image.py, open_clip timm_model.py): a layer left or lost changes what they store.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
@@ -37,6 +39,10 @@ def reset_to_pooled(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source=TIMM_DOCUMENTATION,
+    why="torchgeo, TRIDENT's pathology encoders, Lightning Flash and transformers build with `num_classes=0` and "
+    "take what the model gives for the embedding (torchgeo trainers/moco.py, trident "
+    "patch_encoder_models/load.py); AutoGluon saves a model that was reset and loads it as one that is built "
+    "so, and needs both to agree.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
@@ -54,6 +60,9 @@ def built_headless(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source="timm documentation: fine-tuning, reset_classifier",
+    why="Whoever fine-tunes asks for another number of classes; untangle resets to a latent width and reads "
+    "`num_classes` back (untangle postnet_wrapper.py): a head of another width or a stale number breaks the "
+    "loss. It did: timm pull requests #1951, #2421.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
@@ -84,6 +93,8 @@ def reset_to_classes(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source="timm tests/test_models.py::_assert_reset_classifier_preserves_parent_device_dtype",
+    why="Whoever resets the head after `.to(device)` or `.half()` gets a model of mixed devices or dtypes, whose "
+    "next forward fails: timm pull requests #2743, #2752.",
     cost=Cost.LIGHT,
     needs=("pre_logits_supported",),
     repro="""
@@ -116,6 +127,9 @@ def reset_keeps_placement(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source=TIMM_CFG_TEST,
+    why="mmpretrain, open_clip and Transfer-Learning-Library call `reset_classifier(0, '')` and pool the map "
+    "themselves (mmpretrain timm_backbone.py, open_clip timm_model.py): a map that is pooled or flattened "
+    "breaks their necks.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
@@ -146,6 +160,9 @@ def unpooled_reset(subject: Subject) -> Cell:
 @claim(
     group="classifier",
     source=TIMM_CFG_TEST,
+    why="The detectors library for out-of-distribution scores finds the last layer by `default_cfg['classifier']` "
+    "to read its weights (detectors vim.py, dice.py), and timm leaves out those keys of a checkpoint of "
+    "other classes (timm/models/_builder.py): another name breaks both.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""

@@ -21,6 +21,9 @@ TIMM_DOCUMENTATION = "timm documentation: feature extraction, penultimate layer 
 @claim(
     group="head",
     source="timm documentation: timm.create_model",
+    why="transformers' TimmWrapper and segmentation_models.pytorch build a model by its name, without weights, "
+    "and load or measure it afterwards (modeling_timm_wrapper.py, timm_universal.py): one that does not build "
+    "is no option there.",
     cost=Cost.RUN,
     needs=(),
     repro="timm.create_model(NAME)",
@@ -36,6 +39,8 @@ def builds(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    why="transformers, mmpretrain, fastai and LightlyTrain call `forward_features` for the feature map "
+    "(modeling_timm_wrapper.py, mmpretrain classifiers/timm.py): without it they have logits at best.",
     cost=Cost.RUN,
     repro="model.forward_features(x)",
 )
@@ -50,6 +55,8 @@ def forward_features_runs(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_CFG_TEST,
+    why="fastai, LightlyTrain and open_clip size the layer that takes the feature map by `num_features` (fastai "
+    "create_timm_model, open_clip timm_model.py): another width is an error of shapes in the first forward.",
     cost=Cost.LIGHT,
     needs=("forward_features_runs",),
     repro="""
@@ -89,6 +96,9 @@ def features_width(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    why="timm's own distillation and the untangle benchmark take embeddings by `forward_head(…, pre_logits=True)` "
+    "(timm/task/distillation.py, untangle model_wrapper.py): a model that refuses it, or gives several "
+    "tensors, cannot be used there.",
     cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="""
@@ -119,6 +129,8 @@ def pre_logits_supported(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_CFG_TEST,
+    why="timm's own distillation sizes its projection by `head_hidden_size` (timm/task/distillation.py): an "
+    "embedding of another rank or width breaks the projection or the loss.",
     cost=Cost.LIGHT,
     needs=("pre_logits_supported",),
     repro="""
@@ -145,6 +157,9 @@ def pre_logits_pooled(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    why="transformers gives logits by `forward_head(forward_features(x))` when hidden states are asked for, and "
+    "by `model(x)` otherwise; open_clip pools intermediates likewise (modeling_timm_wrapper.py, open_clip "
+    "timm_model.py): where the two differ, results change without a word.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="compare(model.forward_head(model.forward_features(x)), model(x))",
@@ -157,6 +172,9 @@ def head_composes(subject: Subject) -> Cell:
 @claim(
     group="head",
     source=TIMM_DOCUMENTATION,
+    why="untangle and timm's test-time pooling take the classifier out and apply it to pooled features (untangle "
+    "model_wrapper.py, timm/layers/test_time_pool.py), as do caches of embeddings with linear probes: a step "
+    "hidden between the two changes logits without a word.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""
@@ -187,6 +205,9 @@ def classifier_consistent(subject: Subject) -> Cell:
 @claim(
     group="head",
     source="one backbone pass for three outputs: fine-tuning and retrieval code",
+    why="transformers hands the feature map out after the head ran on it, and timm's distillation runs the head "
+    "on one map twice (modeling_timm_wrapper.py, timm/task/distillation.py): a head that writes in place "
+    "spoils the second use.",
     cost=Cost.LIGHT,
     needs=("pre_logits_supported",),
     repro="""
@@ -215,6 +236,9 @@ def head_is_pure(subject: Subject) -> Cell:
 @claim(
     group="head",
     source="open_clip timm_model.py, autogluon timm_image.py, torchgeo: read num_features as the embedding's width",
+    why="AutoGluon, torchgeo, Lightning Flash and open_clip put a layer of `num_features` inputs on the pooled "
+    "output (autogluon timm_image.py, torchgeo trainers/simclr.py): where it is wider, as in MobileNetV3 and "
+    "V4, that is an error of shapes. timm does not promise this (timm issue #2228).",
     cost=Cost.LIGHT,
     level=Level.SIGNAL,
     needs=("pre_logits_supported",),

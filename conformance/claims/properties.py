@@ -25,6 +25,9 @@ MEASURED = 2
 @claim(
     group="properties",
     source="PyTorch documentation: torch.nn.Module.eval",
+    why="PyTorch's benchmarks run the eager model twice and give up on one that differs (dynamobench common.py: "
+    "`eager_two_runs_differ`), as do the common tests of transformers; an index of embeddings finds nothing "
+    "again.",
     cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="compare(model(x), model(x))",
@@ -40,6 +43,9 @@ def deterministic_in_eval(subject: Subject) -> Cell:
 @claim(
     group="properties",
     source="PyTorch documentation: DistributedDataParallel, find_unused_parameters",
+    why="DeiT's and timm's training scripts wrap the model in DistributedDataParallel without "
+    "`find_unused_parameters` (deit main.py, timm/task/classification.py): a parameter without a gradient "
+    "stops training on several GPUs.",
     cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="""
@@ -65,6 +71,9 @@ def uses_all_parameters(subject: Subject) -> Cell:
 @claim(
     group="properties",
     source="timm tests/test_models.py::_assert_dtype_change_after_forward",
+    why="open_clip, Torch-TensorRT and ExecuTorch cast the whole model to float16 or bfloat16 and feed it the "
+    "same (open_clip factory.py, executorch backends/arm tests): a layer left in float32 fails (intel/torch-xpu-ops "
+    "issue #2599).",
     cost=Cost.RUN,
     needs=("forward_features_runs",),
     repro="""
@@ -93,6 +102,9 @@ def keeps_dtype(subject: Subject) -> Cell:
 @claim(
     group="properties",
     source="served in batches by whoever uses it; PyTorch documentation: torch.nn.Module.eval",
+    why="AutoGluon puts the images of all rows into one batch, with padding that is masked afterwards, and Prov-"
+    "GigaPath embeds tiles of slides by the batch (autogluon timm_image.py, gigapath pipeline.py): where "
+    "images meet, results depend on their neighbours.",
     cost=Cost.RUN,
     level=Level.SHOULD,
     tier=Tier.FULL,
@@ -142,6 +154,9 @@ def _gives_each_its_own(subject: RealSubject, sample: Sample) -> Cell:
 @claim(
     group="properties",
     source="timm default_cfg: input_size, test_input_size, min_input_size, fixed_input_size",
+    why="PyTorch's benchmarks, NNCF and Model-Optimizer make their inputs of the declared `input_size`, and "
+    "AutoGluon takes `test_input_size` as leave for other sizes (torchbenchmark timm_config.py, autogluon "
+    "timm_image.py).",
     cost=Cost.RUN,
     level=Level.SHOULD,
     tier=Tier.FULL,

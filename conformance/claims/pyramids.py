@@ -15,6 +15,9 @@ FEATURES_TEST = "timm tests/test_models.py::test_model_forward_features"
 @claim(
     group="pyramids",
     source=INTERMEDIATES_TEST,
+    why="transformers and open_clip feed the last of `forward_intermediates` to `forward_head`, and LightlyTrain "
+    "takes it for `forward_features` (modeling_timm_wrapper.py, open_clip timm_model.py): where it differs, "
+    "asking for hidden states changes the logits.",
     cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
@@ -32,6 +35,8 @@ def intermediates_final(subject: Subject) -> Cell:
 @claim(
     group="pyramids",
     source=INTERMEDIATES_TEST,
+    why="segmentation_models.pytorch, terratorch and anomalib size decoders by `feature_info` and fill them from "
+    "`forward_intermediates` (smp timm_vit.py, terratorch torchgeo_resnet.py).",
     cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),
@@ -73,6 +78,9 @@ def intermediates_match_info(subject: Subject) -> Cell:
 @claim(
     group="pyramids",
     source=FEATURES_TEST,
+    why="DETR in transformers, segmentation_models.pytorch, EfficientDet and anomalib build their necks from the "
+    "channels, reductions and module names of `feature_info` (modeling_detr.py, effdet/efficientdet.py, "
+    "anomalib timm.py): a wrong entry is an error of shapes, or a layer that is not found.",
     cost=Cost.RUN,
     tier=Tier.FULL,
     needs=("forward_features_runs",),

@@ -13,6 +13,9 @@ TIMM_TEST = "timm tests/test_models.py::test_model_forward_torchscript"
 @claim(
     group="torchscript",
     source=TIMM_TEST,
+    why="Torch-TensorRT, segmentation_models.pytorch and timm's own `--torchscript` options compile with "
+    "`torch.jit.script` (TensorRT test_embed_engines.py, timm validate.py): what does not compile is not "
+    "served in C++.",
     cost=Cost.COMPILER,
     repro="torch.jit.script(timm.create_model(NAME).eval())",
 )
@@ -33,6 +36,9 @@ def scripts(subject: Subject) -> Cell:
 @claim(
     group="torchscript",
     source=TIMM_TEST,
+    why="segmentation_models.pytorch and Torch-TensorRT hold the compiled model against the eager one (smp "
+    "tests/encoders/base.py); timm's own test looks at the size of the batch and at NaN alone, so that a "
+    "difference would be shipped.",
     cost=Cost.RUN,
     needs=("scripts", "forward_features_runs"),
     repro="compare(torch.jit.script(model)(x), model(x))",
@@ -45,6 +51,8 @@ def script_matches(subject: Subject) -> Cell:
 @claim(
     group="torchscript",
     source="timm documentation: feature extraction",
+    why="A C++ program that serves a scripted model gets embeddings by its methods or not at all; timm documents "
+    "the two calls (hfdocs feature_extraction) and does not test them on scripted models.",
     cost=Cost.RUN,
     needs=("scripts", "pre_logits_supported"),
     repro="""
@@ -67,6 +75,8 @@ def script_pre_logits(subject: Subject) -> Cell:
 @claim(
     group="torchscript",
     source="torch.jit.save documentation",
+    why="What is served is the file: Torch-TensorRT saved scripted models of timm for its tests, and effdet's "
+    "users are told to save theirs (rwightman/efficientdet-pytorch issue #93).",
     cost=Cost.COMPILER,
     needs=("scripts", "forward_features_runs"),
     repro="""

@@ -13,6 +13,7 @@ from conformance.arguments import CouldNotRun
 from conformance.commands.shared import form_called, read, tell_changes
 
 if TYPE_CHECKING:
+    from conformance.gate.changes import Comparison
     from conformance.record import Run
 
 INDEX = "index.html"
@@ -34,6 +35,15 @@ def report(
             "--format", metavar="html|markdown|json|junit|badge", help="html, or what the output's name says."
         ),
     ] = None,
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--since",
+            metavar="FILE",
+            help="An earlier run, or what upgrade --format json found: the page tells what changed. "
+            "With several FILEs, each page tells it of the earlier releases.",
+        ),
+    ] = None,
     index: Annotated[bool, typer.Option("--index", help="Write an index.html that leads to the pages.")] = False,
 ) -> None:
     """Render records as a page, Markdown or JSON; or what `upgrade --format json` wrote, in another format.
@@ -41,6 +51,8 @@ def report(
     Exits 0 whatever the verdicts.
     """
     if any(file.suffix == ".json" for file in files):
+        if since:
+            raise CouldNotRun("--since is for pages of runs; name the records of a run, .jsonl or .jsonl.gz")
         _tell(files, output, form)
         return
     from conformance.report.formats import SUFFIXES, render
@@ -52,7 +64,12 @@ def report(
     arguments.known(form, SUFFIXES, "format", "timm-conformance report --help")
     targets = arguments.targets(files, output, SUFFIXES[form])
     runs = [read(file) for file in files]
-    contents = [render(run, form) for run in runs]  # all of them before the first is written
+    if since and form != "html":
+        raise CouldNotRun(
+            f"--since is for pages, and {form} was asked for; gate and upgrade tell changes in other formats"
+        )
+    # All of them before the first is written.
+    contents = _pages(runs, since) if since else [render(run, form) for run in runs]
     for target, content in zip(targets, contents, strict=True):
         if target is None:
             sys.stdout.buffer.write(content)
@@ -65,6 +82,33 @@ def report(
         typer.echo(str(output / INDEX))
 
 
+def _pages(runs: list[Run], since: list[Path]) -> list[bytes]:
+    """The pages, each with what changed since earlier runs; of several, since those of earlier releases."""
+    from conformance.record import Run
+    from conformance.report.page import page
+    from conformance.report.since import OtherRelease, is_earlier
+
+    earlier = [_changes(file) if file.suffix == ".json" else read(file, any_schema=True) for file in since]
+    try:
+        if len(runs) == 1:
+            return [page(runs[0], earlier).encode()]
+        return [
+            page(run, [one for one in earlier if isinstance(one, Run) and is_earlier(one.header, run.header)]).encode()
+            for run in runs
+        ]
+    except OtherRelease as error:
+        raise CouldNotRun(str(error)) from error
+
+
+def _changes(file: Path) -> Comparison:
+    from conformance.report.changes_machine import NoChanges, read_changes
+
+    try:
+        return read_changes(file)
+    except NoChanges as error:
+        raise CouldNotRun(str(error)) from error
+
+
 def _index(runs: list[Run], targets: list[Path | None]) -> bytes:
     from conformance.report.index import index as rendered
 
@@ -74,13 +118,8 @@ def _index(runs: list[Run], targets: list[Path | None]) -> bytes:
 
 def _tell(files: list[Path], output: Path | None, form: str | None) -> None:
     """Render what an upgrade was found to change."""
-    from conformance.report.changes_machine import NoChanges, read_changes
-
     if len(files) > 1:
         raise CouldNotRun("the changes of an upgrade are rendered alone; name one .json file")
     form = form_called(form or "text", output)
-    try:
-        comparison = read_changes(files[0])
-    except NoChanges as error:
-        raise CouldNotRun(str(error)) from error
+    comparison = _changes(files[0])
     tell_changes(comparison, form, output)

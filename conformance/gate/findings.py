@@ -39,15 +39,15 @@ def found(comparison: Comparison) -> list[Found]:
     """Everything that was found, the worst first, and of one kind what concerns most models."""
     groups: dict[tuple[Kind, str | None, str], list[tuple[ModelChange, str, tuple[str, ...]]]] = {}
     for change in comparison.models:
-        for kind, what, detail, key in _said(change):
+        for kind, what, detail, key in said(change):
             groups.setdefault((kind, change.expected.get(kind), key), []).append((change, what, detail))
     order = list(Kind)
     listed = [_grouped(comparison, kind, why, entries) for (kind, why, _), entries in groups.items()]
     return sorted(listed, key=lambda one: (not one.fails, order.index(one.kind), -len(one.models), one.what))
 
 
-def _said(change: ModelChange) -> Iterator[tuple[Kind, str, tuple[str, ...], str]]:
-    """Kind, sentence, detail, and what groups it with those of other models."""
+def said(change: ModelChange) -> Iterator[tuple[Kind, str, tuple[str, ...], str]]:
+    """What is to be said of a model: kind, sentence, detail, and what groups it with those of other models."""
     if change.presence is Kind.REMOVED:
         of_weights = "." in change.model
         what = "these weights are gone" if of_weights else "the model is gone, and no other name stands for it"
@@ -130,9 +130,9 @@ def _grouped(
     models = tuple(change.model for change, _, _ in entries)
     is_failing = kind in comparison.fail_on and expected is None
     claim, verdict = None, ""
-    if kind is Kind.BROKEN:  # as `_of_cell` words it
-        claim = what.partition(" ")[0]
-        verdict = next(str(cell.after.verdict) for cell in first.cells if cell.claim == claim)
+    if kind is Kind.BROKEN:
+        cell = next(cell for cell in first.cells if cell.is_break and _of_cell(cell)[0] == what)
+        claim, verdict = cell.claim, str(cell.after.verdict)
     return Found(
         kind=kind,
         what=what if expected is None else f"{what} (expected: {expected})",
@@ -145,22 +145,24 @@ def _grouped(
 
 
 def _reproduce(comparison: Comparison, change: ModelChange, claim: str | None) -> str:
-    before, after = comparison.before, comparison.after
+    before, after = (shlex.quote(side.timm) for side in (comparison.before, comparison.after))
     imports = "".join(f" --import {shlex.quote(module)}" for module in comparison.imports)
     if claim is not None:
-        return f"timm-conformance audit {shlex.quote(change.model)} --claim {claim} --timm {after.timm}{imports}"
+        return (
+            f"timm-conformance audit {shlex.quote(change.model)} --claim {shlex.quote(claim)} --timm {after}{imports}"
+        )
     model = shlex.quote(change.was or change.model)
-    if (before.torch, before.suite) != (after.torch, after.suite):  # what it needs is a new baseline
-        return f"timm-conformance audit {model} --timm {before.timm}{imports}"
-    return f"timm-conformance upgrade {before.timm} {after.timm} {model}{imports}"
+    if any(getattr(comparison.before, what) != getattr(comparison.after, what) for what in ("torch", "suite")):
+        return f"timm-conformance audit {model} --timm {before}{imports}"  # what it needs is a new baseline
+    return f"timm-conformance upgrade {before} {after} {model}{imports}"
 
 
 def _accept(comparison: Comparison, models: tuple[str, ...], kind: Kind, claim: str | None, verdict: str) -> str:
     file = shlex.quote(comparison.expectations or DEFAULT_FILE)
-    what = f"--claim {claim} --verdict {verdict}" if claim is not None else f"--change {kind}"
+    what = f"--claim {shlex.quote(claim)} --verdict {verdict}" if claim is not None else f"--change {kind}"
     return (
         f"timm-conformance expectations update {file} {_named(comparison, models)} {what} "
-        f"--timm {comparison.after.timm} --reason '…'"
+        f"--timm {shlex.quote(comparison.after.timm)} --reason '…'"
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -13,10 +14,15 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from conformance.gate.changes import Comparison, Kind
 from conformance.record import Cell, Evidence, Record, Run, Verdict, printable, printable_code
+from conformance.release import OUTPUTS
+from conformance.report.changes_text import SIGNS
+from conformance.report.changes_text import WORDS as KIND_WORDS
 from conformance.report.overview import EVIDENCE_MEANINGS, GLYPHS, MEANINGS, PROOF, WORDS, overview
 from conformance.report.scripts import script
-from conformance.report.text import facts, instead
+from conformance.report.since import KINDS, Since, embedded, since
+from conformance.report.text import facts, instead, shapes
 
 NOT_BUILT = "not built"
 """Where models stand of which no module is known."""
@@ -25,6 +31,17 @@ _SHADES = 4
 _CAUSES = 60
 _LETTERS = {Verdict.HOLDS: "h", Verdict.VIOLATED: "v", Verdict.UNDECIDED: "u", Verdict.NOT_APPLICABLE: "n"}
 _EVIDENCE_LETTERS = {None: "", Evidence.PROVED: "p", Evidence.MEASURED: "m", Evidence.OBSERVED: "o"}
+_FINDINGS = 40
+_SIGNS = dict.fromkeys(Kind, "\N{NOT EQUAL TO}") | {Kind.BROKEN: "✗", Kind.DRIFTED: "✗"} | SIGNS
+_TONES = dict.fromkeys(Kind, "n") | {
+    Kind.BROKEN: "v",
+    Kind.DRIFTED: "v",
+    Kind.REMOVED: "v",
+    Kind.UNDECIDED: "u",
+    Kind.ADDED: "h",
+    Kind.MENDED: "h",
+}
+_TIMM = "https://github.com/huggingface/pytorch-image-models/blob/v"
 
 
 def environment() -> Environment:
@@ -43,12 +60,19 @@ def environment() -> Environment:
     return made
 
 
-def page(run: Run) -> str:
-    """The page: what was audited, counts, causes, and every model's claims in a table that needs no JavaScript."""
+def page(run: Run, earlier: Iterable[Run | Comparison] = ()) -> str:
+    """The page: what was audited, counts, causes, and every model's claims in a table that needs no JavaScript.
+
+    Of `earlier` runs it tells what changed since: each is a run, or what an upgrade from it found.
+
+    Raises:
+        OtherRelease: An upgrade led to another release than that of the run.
+    """
     style, code = static("page.css"), script()
     notes = _Notes()
     families = _families(run.records)
     rows = _rows(families, [entry.id for entry in run.header.claims], notes)
+    changed = since(run, earlier)
     return (
         environment()
         .get_template("page.html.j2")
@@ -59,7 +83,12 @@ def page(run: Run) -> str:
             most_causes=_CAUSES,
             models=len(run.records),
             rows=rows,
-            embedded=_embedded(run, [record for records in families.values() for record in records], notes),
+            since=changed,
+            most_findings=_FINDINGS,
+            signs=_SIGNS,
+            tones=_TONES,
+            kinds=KIND_WORDS,
+            embedded=_embedded(run, [record for records in families.values() for record in records], notes, changed),
             style=Markup(style),  # noqa: S704  # a file of this package
             script=Markup(code),  # noqa: S704  # a file of this package
             policy=f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(code)}; base-uri 'none'; "
@@ -75,11 +104,22 @@ def page(run: Run) -> str:
     )
 
 
-class _Notes:
-    """What cells say beyond their verdict, each said once: most models fail as others do."""
+class _Numbered:
+    """Things that are said once and called by their numbers."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, ...], int] = {}
+        self._places: dict[Any, int] = {}
+
+    def place(self, what: Any) -> int | None:
+        """Its number."""
+        return self._places.setdefault(what, len(self._places))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._places)
+
+
+class _Notes(_Numbered):
+    """What cells say beyond their verdict: most models fail as others do."""
 
     def place(self, cell: Cell) -> int | None:
         """The number of what the cell says, or None where it says nothing."""
@@ -89,10 +129,7 @@ class _Notes:
             return None
         if cell.remedy is not None:
             note += [instead(cell.remedy), _clip(printable_code(cell.remedy.code))]
-        return self._places.setdefault(tuple(note), len(self._places))
-
-    def __iter__(self) -> Any:
-        return iter(self._places)
+        return super().place(tuple(note))
 
 
 def _families(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -138,15 +175,22 @@ def _summary(cells: Sequence[Cell]) -> str:
 
 
 def _cell(cell: Cell, notes: _Notes) -> str:
-    kind = _LETTERS[cell.verdict] + _EVIDENCE_LETTERS[cell.evidence]
     place = notes.place(cell)
     note = "" if place is None else f" data-r={place}"
-    return f"<td class={kind}{note}>{GLYPHS[cell.verdict]}"
+    return f"<td class={_code(cell)}{note}>{GLYPHS[cell.verdict]}"
 
 
-def _embedded(run: Run, records: Sequence[Record], notes: Iterable[tuple[str, ...]]) -> Markup:
+def _code(cell: Cell) -> str:
+    return _LETTERS[cell.verdict] + _EVIDENCE_LETTERS[cell.evidence]
+
+
+def _embedded(run: Run, records: Sequence[Record], notes: _Notes, changed: Iterable[Since]) -> Markup:
     """What the details need and the table does not show, as JSON that cannot end its script element."""
     header = run.header
+    numbered, files = _Numbered(), _Numbered()
+    names = [record.model for record in records]
+    ids = [entry.id for entry in header.claims]
+    told = [embedded(one, names, ids, notes.place, _code) for one in changed]  # which may add notes
     places = 0
     groups = []
     for name, entries in _groups(run):
@@ -156,12 +200,22 @@ def _embedded(run: Run, records: Sequence[Record], notes: Iterable[tuple[str, ..
     text = msgspec.json.encode(
         {
             "claims": [
-                [printable(entry.id), printable(entry.text), entry.level, printable(entry.group)]
+                [
+                    *map(printable, (entry.id, entry.text, entry.level, entry.group, entry.why, entry.source)),
+                    list(map(printable, entry.needs)),
+                ]
                 for entry in header.claims
             ],
+            "kinds": KINDS,
+            "since": told,
             "groups": groups,
             "notes": list(notes),
             "facts": _facts(records),
+            "outputs": [[numbered.place(shapes(record, name)) for name in OUTPUTS] for record in records],
+            "shapes": list(numbered),
+            "sources": [_source(record, files) for record in records],
+            "files": list(files),
+            "repository": _repository(header.timm),
             "numbers": {
                 "params": [record.params for record in records],
                 "width": [record.num_features for record in records],
@@ -181,6 +235,19 @@ def _embedded(run: Run, records: Sequence[Record], notes: Iterable[tuple[str, ..
 
 def _facts(records: Iterable[Record]) -> list[dict[str, str]]:
     return [{name: printable(value) for name, value in facts(record).items()} for record in records]
+
+
+def _source(record: Record, files: _Numbered) -> tuple[int | None, str] | None:
+    """The number of the file that registers the model, and the line in it."""
+    if record.source is None:
+        return None
+    file, _, line = printable(record.source).rpartition(":")
+    return files.place(file), line
+
+
+def _repository(version: str) -> str | None:
+    """Where timm's files of a release are shown; None where the version is none of its releases."""
+    return f"{_TIMM}{version}/" if re.fullmatch(r"\d+(\.\d+)+", version) else None
 
 
 def _groups(run: Run) -> list[tuple[str, list[Any]]]:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.record import Cell, ClaimEntry, Level, Record, Remedy, Run, Verdict, printable, printable_code
+from conformance.release import OUTPUTS
 from conformance.report.overview import GLYPHS, WORDS, Cause, overview
 
 if TYPE_CHECKING:
@@ -60,9 +61,11 @@ def print_summary(run: Run, path: str, console: Console, judgement: Judgement | 
 def print_record(record: Record, claims: Iterable[ClaimEntry], console: Console) -> None:
     """Print one record: facts, fingerprints, and a verdict for each of `claims` that it has a cell for."""
     console.print(Text(printable(record.model), style="bold"))
-    known = facts(record) | {
-        f"{name} fingerprint": fingerprint or "none" for name, fingerprint in sorted(record.fingerprints.items())
-    }
+    known = facts(record)
+    if record.source is not None:
+        known["registered in"] = record.source
+    known |= {name: shapes(record, name) for name in OUTPUTS if name in record.shapes}
+    known |= {f"{name} fingerprint": fingerprint or "none" for name, fingerprint in sorted(record.fingerprints.items())}
     width = max(map(len, known), default=0)
     for name, value in known.items():
         console.print(Text(f"  {printable(name):<{width}}  {printable(value)}"))
@@ -100,15 +103,16 @@ def print_claim(record: Record, claim: ClaimEntry, console: Console) -> None:
             console.print(Text(f"    {line}"), soft_wrap=True)
 
 
-def print_claims(entries: Iterable[tuple[ClaimEntry, str, str]], console: Console) -> None:
-    """Print the contract: every claim with its source and what deciding it costs, in a word."""
-    for number, (entry, source, cost) in enumerate(entries):
+def print_claims(entries: Iterable[tuple[ClaimEntry, str]], console: Console) -> None:
+    """Print the contract: every claim with why it matters, its source and what deciding it costs, in a word."""
+    for number, (entry, cost) in enumerate(entries):
         if number:
             console.print()
         kind = f"  {printable(entry.group)}, {entry.level}, {entry.tier} tier, costs: {printable(cost)}"
         console.print(Text.assemble((printable(entry.id), "bold"), (kind, "dim")))
         console.print(Padding(Text(printable(entry.text)), (0, 0, 0, 4)))
-        console.print(Padding(Text(f"Source: {printable(source)}", style="dim"), (0, 0, 0, 4)))
+        console.print(Padding(Text(f"Why: {printable(entry.why)}"), (0, 0, 0, 4)))
+        console.print(Padding(Text(f"Source: {printable(entry.source)}", style="dim"), (0, 0, 0, 4)))
 
 
 def instead(remedy: Remedy) -> str:
@@ -144,6 +148,12 @@ def facts(record: Record) -> dict[str, str]:
         "head_hidden_size": None if record.head_hidden_size is None else str(record.head_hidden_size),
     }
     return {name: value for name, value in known.items() if value is not None}
+
+
+def shapes(record: Record, output: str) -> str:
+    """The shapes of the tensors in an output as people write them; nothing where there are none."""
+    sign = "\N{MULTIPLICATION SIGN}"
+    return ", ".join(sign.join(map(str, shape)) or "one number" for shape in record.shapes.get(output, ()))
 
 
 def _counts(by_level: Mapping[Level, Mapping[Verdict, int]], total: Mapping[Verdict, int]) -> Table:

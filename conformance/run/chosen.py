@@ -148,6 +148,7 @@ def header(chosen: Chosen, started: str) -> Header:
         python=found["python"],
         tier=chosen.tier,
         started=started,
+        machine=f"{platform.system()} {platform.machine()}",
         subjects=len(chosen.models),
         claims=tuple(CLAIMS[claim_id].entry() for claim_id in chosen.claims),
     )

@@ -27,12 +27,12 @@ def chromium():
 
 @pytest.fixture
 def opened(chromium, tmp_path):
-    """Opens a run's page, perhaps at an address in it; checks afterwards that it kept to itself."""
+    """Opens a run's page, perhaps at an address in it, perhaps with earlier runs; checks that it kept to itself."""
     contexts, heard = [], []
 
-    def open_run(run, at="", **options):
+    def open_run(run, at="", *, earlier=(), **options):
         path = tmp_path / "page.html"
-        path.write_text(rendered(run), encoding="utf-8")
+        path.write_text(rendered(run, earlier), encoding="utf-8")
         contexts.append(chromium.new_context(**options))
         tab = contexts[-1].new_page()
         tab.on("request", lambda request: request.url.startswith("file:") or heard.append(request.url))

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from conformance.record import (
     Cell,
     ClaimEntry,
@@ -29,6 +31,7 @@ CLAIMS = {
     "torchscript": "scripts script_matches script_pre_logits script_round_trips",
     "properties": "deterministic_in_eval uses_all_parameters keeps_dtype batch_independent accepts_sizes fx_traces",
 }
+MUST = {name for names in CLAIMS.values() for name in names.split()} - {"pooled_width_is_num_features"}
 REASONS = (
     ("RuntimeError: Expected a proper Tensor but got None for argument 'self' in attention_pool.py", "c0ffee12"),
     ("forward_head applies the norm a second time, so route 2 differs from route 1", "0badcafe"),
@@ -52,6 +55,8 @@ def entries(ids: Iterable[str] | None = None) -> tuple[ClaimEntry, ...]:
             level=Level.SIGNAL if claim_id == "pooled_width_is_num_features" else Level.MUST,
             tier=Tier.CORE,
             needs=() if claim_id == "builds" else ("builds",),
+            source="timm documentation: feature extraction",
+            why=f"Whoever serves a model calls `{claim_id}`.",
         )
         for group, names in CLAIMS.items()
         for claim_id in names.split()
@@ -89,10 +94,35 @@ def run_of(models: int, claims: tuple[ClaimEntry, ...] | None = None) -> Run:
                 model=f"{family}_{('tiny', 'small', 'base', 'large')[number % 4]}_patch16_{number}.augreg_in21k",
                 module=family, class_name=family.title().replace("_", ""), params=chance.randrange(10**6, 10**9),
                 input_size=(3, 224, 224), batch_size=2, num_features=768, head_hidden_size=768,
-                fingerprints={"features": f"{number:016x}", "logits": None}, cost={"builds": 0.1}, cells=cells,
+                fingerprints={name: f"{number:08x}{name}" for name in ("features", "pre_logits", "logits")},
+                shapes={"features": ((2, 197, 768),), "pre_logits": ((2, 768),), "logits": ((2, 1000), (2, 10))},
+                source=f"timm/models/{family}.py:{number + 1}", cost={"builds": 0.1}, cells=cells,
             )
         )  # fmt: skip
     return finished(records, claims)
+
+
+def before(run: Run, timm: str = "1.0.25") -> Run:
+    """A run of an earlier timm, made of a later one: of the first models one was not there, one kept a claim that the
+    later breaks, one broke a claim that the later keeps, one computed something else and one had another width; and
+    there was a model that is gone.
+    """
+    new, broken, mended, drifted, wider, *others = run.records
+    broken = _with(broken, Verdict.VIOLATED, Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED))
+    mended = _with(
+        mended, Verdict.HOLDS, Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="it was bad")
+    )
+    drifted = msgspec.structs.replace(drifted, fingerprints={**drifted.fingerprints, "features": "another"})
+    wider = msgspec.structs.replace(wider, num_features=1024)
+    gone = msgspec.structs.replace(new, model="gone_model")
+    earlier = finished([gone, broken, mended, drifted, wider, *others], run.header.claims)
+    return msgspec.structs.replace(earlier, header=msgspec.structs.replace(earlier.header, timm=timm))
+
+
+def _with(record: Record, verdict: Verdict, cell: Cell) -> Record:
+    """The record with another first must cell of those that have a verdict."""
+    claim_id = next(name for name, one in record.cells.items() if one.verdict is verdict and name in MUST)
+    return msgspec.structs.replace(record, cells={**record.cells, claim_id: cell})
 
 
 def _cell(claim_id: str, family: str, chance: random.Random) -> Cell:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -76,6 +77,16 @@ def text(comparison, width=100):
     console = Console(width=width, record=True, file=io.StringIO(), highlight=False, markup=False, emoji=False)
     print_changes(comparison, console)
     return console.export_text()
+
+
+def test_printed_commands_are_safe_to_paste_whatever_a_record_is_called():
+    command = "x; touch owned; $(touch owned)"
+    side = Side(timm=command, torch="2.14.1", python="3.11.7", suite="0.1.0")
+    comparison = Comparison(before=side, after=side, models=(change(command, cells=(broken(claim=command),)),))
+    (one,) = found(comparison)
+    for line in (one.reproduce, one.accept):
+        assert command in shlex.split(line)
+        assert not {"touch", "$(touch"} & set(shlex.split(line))
 
 
 def test_models_of_which_the_same_is_said_are_one_finding_the_worst_first():

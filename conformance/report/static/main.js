@@ -1,9 +1,9 @@
 // The page's state is its address: what is asked, in which order, what is unfolded, what is looked at.
 
-import { FIRST, byRow, claims, families, groups, known, models, table } from "./model.js";
+import { FIRST, byRow, claims, compareWith, comparedWith, families, groups, known, models, since, table } from "./model.js";
 import { understand } from "./query.js";
-import { begin, firstCell, hide, neighbourOf, show } from "./matrix.js";
-import { exists, ofCell, ofClaim, ofModel, title } from "./details.js";
+import { begin, firstCell, hide, mark, neighbourOf, show } from "./matrix.js";
+import { exists, linkNames, ofCell, ofClaim, ofModel, title } from "./details.js";
 import { FORMS, copy } from "./copy.js";
 
 const at = id => document.getElementById(id);
@@ -11,13 +11,16 @@ const form = at("query");
 const asked = at("q");
 const order = at("order");
 const details = at("details");
-const state = { q: "", order: "family", open: new Set(), model: "", claim: "", hide: new Set() };
+const earlier = at("since"); // absent where no earlier run is known
+const state = { q: "", order: "family", since: "", open: new Set(), model: "", claim: "", hide: new Set() };
 let shown = models;
 
 function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   state.q = given.get("q") ?? "";
   state.order = given.get("order") ?? "family";
+  compareWith(given.get("since"));
+  state.since = comparedWith()?.name ?? "";
   state.open = new Set((given.get("open") ?? "").split(",").filter(Boolean));
   state.hide = new Set((given.get("hide") ?? "").split(",").filter(Boolean));
   state.model = exists.model(given.get("model")) ? given.get("model") : "";
@@ -28,6 +31,7 @@ function write() {
   const told = new URLSearchParams();
   for (const name of ["q", "model", "claim"]) if (state[name]) told.set(name, state[name]);
   if (state.order !== "family") told.set("order", state.order);
+  if (state.since && state.since !== since[0].name) told.set("since", state.since);
   for (const name of ["open", "hide"]) if (state[name].size) told.set(name, [...state[name]].join(","));
   const hash = String(told);
   if (location.hash.slice(1) !== hash) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
@@ -51,20 +55,39 @@ function say() {
   const model = models.find(one => one.name === state.model);
   const place = claims.findIndex(([id]) => id === state.claim);
   const parts = model ? (place < 0 ? ofModel(model, copy) : ofCell(model, place, copy)) : place < 0 ? [] : ofClaim(state.claim);
+  const isInside = details.contains(document.activeElement);
   at("said").replaceChildren(...parts);
   details.hidden = !parts.length;
   details.scrollTop = 0;
+  document.body.classList.toggle("looking", parts.length > 0);
+  if (parts.length && current) current.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+  at("told").textContent = parts.length ? `Details of ${at("said").querySelector("h3").textContent}` : "";
+  if (isInside) at("said").querySelector("h3")?.focus();
 }
 
 // Whatever the address says, the controls and the table say too.
 function follow() {
   read();
   asked.value = state.q;
-  order.value = state.order;
+  setOrder();
+  if (earlier) earlier.value = state.since;
+  mark(comparedWith());
   for (const box of form.querySelectorAll("[data-group]")) box.checked = !state.hide.has(box.dataset.group);
   hide(groups.map((group, place) => ({ ...group, place })).filter(group => state.hide.has(group.name)));
   render();
   say();
+}
+
+// The table may be in the order of a claim, which the list does not offer on its own.
+function setOrder() {
+  order.querySelector("[data-claim]")?.remove();
+  if (exists.claim(state.order)) {
+    const made = new Option(`by ${state.order}`, state.order);
+    made.dataset.claim = "";
+    order.append(made);
+  }
+  order.value = state.order;
+  if (order.selectedIndex < 0) order.value = state.order = "family";
 }
 
 function look(model, claim) {
@@ -110,7 +133,9 @@ function pick(cell) {
   const place = cell.cellIndex - FIRST;
   const model = byRow.get(row);
   if (model) {
-    look(model.name, place < 0 ? "" : claims[place][0]);
+    const claim = place < 0 ? "" : claims[place][0];
+    if (state.model === model.name && state.claim === claim) at("said").querySelector("h3").focus();
+    else look(model.name, claim);
     return;
   }
   const family = families.find(one => one.head === row);
@@ -138,6 +163,12 @@ table.addEventListener("click", event => {
   cell.focus({ preventScroll: true });
   pick(cell);
 });
+table.tHead.addEventListener("click", event => {
+  const head = event.target.closest("a");
+  if (!head) return;
+  event.preventDefault();
+  look("", head.textContent);
+});
 table.addEventListener("keydown", event => {
   const cell = bodyCell(event.target);
   if (!cell || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -151,12 +182,12 @@ table.addEventListener("keydown", event => {
   event.preventDefault();
   select(next);
   next.focus();
-  if (!details.hidden && byRow.has(next.parentElement)) pick(next);
+  if (!details.hidden && byRow.has(next.parentElement)) look(byRow.get(next.parentElement).name, claims[next.cellIndex - FIRST]?.[0] ?? "");
 });
 table.addEventListener("mouseover", event => {
   const cell = bodyCell(event.target);
   const model = cell && byRow.get(cell.parentElement);
-  if (model && cell.cellIndex >= FIRST && !cell.title) cell.title = title(model, cell.cellIndex - FIRST);
+  if (model && cell.cellIndex >= FIRST) cell.title = title(model, cell.cellIndex - FIRST);
 });
 function close() {
   look("", "");
@@ -174,7 +205,16 @@ asked.addEventListener("input", () => ask(asked.value));
 order.addEventListener("change", () => {
   state.order = order.value;
   write();
+  setOrder();
   render();
+});
+earlier?.addEventListener("change", () => {
+  compareWith(earlier.value);
+  state.since = earlier.value;
+  write();
+  mark(comparedWith());
+  render();
+  say();
 });
 form.addEventListener("submit", event => event.preventDefault());
 form.addEventListener("reset", event => {
@@ -203,6 +243,12 @@ at("unfold").addEventListener("click", () => {
   state.open = state.open.size === families.length ? new Set() : new Set(families.map(family => family.name));
   render();
 });
+// A list of names is made into links when it is opened; a single name is when the page is.
+document.addEventListener("toggle", event => {
+  const names = event.target.open && event.target.querySelector(":scope > .names");
+  if (names) linkNames(names);
+}, true);
+document.querySelectorAll("td > .names").forEach(linkNames);
 window.addEventListener("hashchange", follow);
 form.hidden = false;
 document.querySelector(".hint").hidden = false;

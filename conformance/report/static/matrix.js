@@ -1,6 +1,6 @@
 // The matrix: families that unfold into their models, or models in another order; rows are added as one scrolls.
 
-import { FIRST, claims, faults, families, models, table } from "./model.js";
+import { FIRST, changesOf, claims, faults, families, models, table } from "./model.js";
 
 const AT_ONCE = 120; // rows: what is laid out while one types
 const body = document.createElement("tbody");
@@ -16,14 +16,24 @@ const ORDERS = {
   faults: (left, right) => faults(right) - faults(left),
 };
 
+const WORST = { v: 0, u: 1, h: 2, n: 3 };
+
+// By what models are put in order: one of the above, or a claim, those first that break it. Null: by family.
+function ordering(order) {
+  const place = claims.findIndex(([id]) => id === order);
+  if (place < 0) return ORDERS[order] ?? null;
+  return (left, right) => WORST[left.codes[place][0]] - WORST[right.codes[place][0]];
+}
+
 let rows = [];
 let laidOut = 0;
 
 // Shows the models that match; gives how many. Without a question, families stay folded unless they are `open`.
 export function show({ matches, isAsked, order, open }) {
   const shown = models.filter(matches);
-  if (order in ORDERS) {
-    rows = [...shown].sort(ORDERS[order]).map(model => model.row);
+  const compare = ordering(order);
+  if (compare) {
+    rows = [...shown].sort(compare).map(model => model.row);
   } else {
     const wanted = new Map(families.map(family => [family.name, []]));
     for (const model of shown) wanted.get(model.family).push(model.row);
@@ -35,7 +45,12 @@ export function show({ matches, isAsked, order, open }) {
       return isOpen ? [family.head, ...found] : [family.head];
     });
   }
-  table.classList.toggle("flat", order in ORDERS);
+  table.classList.toggle("flat", compare !== null);
+  for (const head of table.querySelectorAll(".ids th")) {
+    const told = { model: "ascending" }[head.dataset.sorted] ?? "other";
+    if (head.dataset.sorted === order) head.setAttribute("aria-sort", told);
+    else head.removeAttribute("aria-sort");
+  }
   laidOut = 0;
   body.replaceChildren();
   extend();
@@ -82,6 +97,15 @@ export function begin(unfold) {
   new IntersectionObserver(seen => seen.some(entry => entry.isIntersecting) && extend(), {
     root: table.closest(".scroll"), rootMargin: "600px",
   }).observe(rest);
+}
+
+// Marks what another verdict was given of than in the earlier run that is compared with.
+export function mark(one) {
+  for (const model of models) {
+    model.row.classList.toggle("changed", one !== null && one.changes[model.place] !== undefined);
+    for (const cell of model.row.querySelectorAll(".c")) cell.classList.remove("c");
+    for (const [place] of changesOf(model, one).cells) model.row.cells[place + FIRST].classList.add("c");
+  }
 }
 
 // Columns of a group of claims that are not wanted.

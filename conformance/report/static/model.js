@@ -6,7 +6,7 @@ export const RESTS = { p: "proved", m: "measured", o: "observed" };
 export const FIRST = 3; // the name, the class and the family come before the claims
 
 const embedded = JSON.parse(document.getElementById("embedded").textContent);
-export const { claims, groups, lines } = embedded;
+export const { claims, groups, lines, since, kinds } = embedded;
 export const table = document.getElementById("cells");
 
 export const families = Array.from(table.tBodies, body => {
@@ -19,7 +19,9 @@ export const models = families.flatMap(family => family.rows.map(row => {
 }));
 models.forEach((model, place) => {
   model.text = `${model.name} ${model.family} ${model.kind}`.toLowerCase();
+  model.place = place;
   model.facts = embedded.facts[place];
+  model.outputs = embedded.outputs[place].map(shape => embedded.shapes[shape]);
   model.numbers = Object.fromEntries(
     Object.entries(embedded.numbers).map(([name, values]) => [name, [values[place]].flat().filter(Number.isFinite)]));
 });
@@ -29,12 +31,37 @@ export const byFamily = new Map(families.map(family => [family.name, family]));
 
 // What a cell says besides its verdict.
 export function noteOf(model, place) {
-  const number = model.row.cells[place + FIRST].dataset.r;
-  const [reason, cause, witness, instead, code] = number === undefined ? [] : embedded.notes[number];
+  return noted(model.row.cells[place + FIRST].dataset.r ?? null);
+}
+
+export function noted(number) {
+  const [reason, cause, witness, instead, code] = number === null ? [] : embedded.notes[number];
   return { reason: reason || "", cause: cause || "", witness: witness || "", instead, code };
 }
 
-const isFault = code => code[0] === "v" || code[0] === "u";
+// Where timm registers the model: { text, href }, the latter where it is known.
+export function sourceOf(model) {
+  const [file, line] = embedded.sources[model.place] ?? [];
+  if (file === undefined) return null;
+  const path = embedded.files[file];
+  const isTimms = embedded.repository !== null && path.startsWith("timm/");
+  return { text: `${path}:${line}`, href: isTimms ? `${embedded.repository}${path}#L${line}` : null };
+}
+
+// What changed since an earlier run: sentences as [kind, what, ...detail], and claims that had another verdict.
+export function changesOf(model, one) {
+  const { told, cells } = one?.changes[model.place] ?? { told: [], cells: [] };
+  return { told: told.map(number => one.sentences[number]).map(([kind, ...said]) => [kinds[kind], ...said]), cells };
+}
+
+let compared = since[0] ?? null;
+export const comparedWith = () => compared;
+export function compareWith(name) {
+  compared = since.find(one => one.name === name) ?? since[0] ?? null;
+}
+const isOfKind = (model, kind) => changesOf(model, compared).told.some(([found]) => found === kind);
+
+export const isFault = code => code[0] === "v" || code[0] === "u";
 const isBinding = claims.map(([, , level]) => level !== "signal");
 export const faults = model => model.codes.filter((code, place) => isFault(code) && isBinding[place]).length;
 
@@ -54,6 +81,10 @@ export const known = {
   flags: new Map([
     ["faultless", model => faults(model) === 0],
     ["faulty", model => faults(model) > 0],
+    ...since.length === 0 ? [] : [
+      ["changed", model => compared.changes[model.place] !== undefined],
+      ...kinds.filter(kind => kind !== "removed").map(kind => [kind, model => isOfKind(model, kind)]),
+    ],
     ["encoder", model => claims.some(([id], place) => id === "pre_logits_supported" && model.codes[place] === "n")],
   ]),
 };
