@@ -44,7 +44,7 @@ def deterministic_in_eval(subject: Subject) -> Cell:
     group="properties",
     source="PyTorch documentation: DistributedDataParallel, find_unused_parameters",
     why="DeiT's and timm's training scripts wrap the model in DistributedDataParallel without "
-    "`find_unused_parameters` (deit main.py, timm/task/classification.py): a parameter without a gradient "
+    "`find_unused_parameters` (its main.py, timm/task/classification.py): a parameter without a gradient "
     "stops training on several GPUs.",
     cost=Cost.RUN,
     needs=("forward_features_runs",),
