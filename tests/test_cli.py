@@ -16,9 +16,12 @@ import pytest
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
+from conformance.gate.compare import compare
+from conformance.gate.expectations import Expectations
 from conformance.record import Cell, Verdict, encode
 from conformance.record_file import read_run
-from tests.report.synthetic import one_cell, run_of, write
+from conformance.report.changes_machine import changes_json
+from tests.report.synthetic import before, one_cell, run_of, write
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
 
@@ -222,6 +225,47 @@ def test_an_index_leads_to_the_pages_of_a_directory(recorded):
     assert "Content-Security-Policy" in text
     for words in (["--output", "x.html"], ["--output", "out", "--format", "json"], []):
         assert "--index leads to pages" in complaint(command("report", "run.jsonl", *words, "--index", cwd=recorded))
+
+
+def test_a_page_tells_what_changed_since_earlier_runs(recorded):
+    write(before(run_of(6), "1.0.9"), recorded / "older.jsonl")
+    write(run_of(6), recorded / "newer.jsonl")
+    ended = command("report", "newer.jsonl", "--since", "older.jsonl", "--output", "since.html", cwd=recorded)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Since timm 1.0.9:" in (recorded / "since.html").read_text()
+    (recorded / "out").mkdir(exist_ok=True)
+    both = ["older.jsonl", "newer.jsonl"]
+    command("report", *both, "--output", "out", "--since", both[0], "--since", both[1], cwd=recorded)
+    assert "Since timm 1.0.9:" in (recorded / "out" / "newer.html").read_text()
+    assert "Since timm" not in (recorded / "out" / "older.html").read_text()
+
+
+def test_what_an_upgrade_found_stands_in_for_an_earlier_run(recorded):
+    run = run_of(6)
+    write(run, recorded / "newer.jsonl")
+    comparison = compare(before(run, "1.0.9"), run, Expectations())
+    (recorded / "changes.json").write_bytes(changes_json(comparison))
+    command("report", "newer.jsonl", "--since", "changes.json", "--output", "changes.html", cwd=recorded)
+    assert "Since timm 1.0.9:" in (recorded / "changes.html").read_text()
+    elsewhere = msgspec.structs.replace(comparison, after=comparison.before)
+    (recorded / "elsewhere.json").write_bytes(changes_json(elsewhere))
+    said = complaint(command("report", "newer.jsonl", "--since", "elsewhere.json", "--output", "no.html", cwd=recorded))
+    assert "lead to timm 1.0.9" in said
+    assert not (recorded / "no.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run.jsonl", "--since", "missing.jsonl"], "missing.jsonl"),
+        (["run.jsonl", "--since", "run.jsonl", "--format", "json"], "--since is for pages, and json was asked for"),
+        (["changes.json", "--since", "run.jsonl"], "--since is for pages of runs"),
+        (["run.jsonl", "--since", "run.json"], "cannot be read"),
+    ],
+)
+def test_earlier_runs_that_cannot_be_used_are_refused(recorded, words, said):
+    assert said in complaint(command("report", *words, "--output", "no.html", cwd=recorded))
+    assert not (recorded / "no.html").exists()
 
 
 def test_a_report_never_replaces_the_records_it_was_made_from(recorded):

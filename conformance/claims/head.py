@@ -173,8 +173,8 @@ def head_composes(subject: Subject) -> Cell:
     group="head",
     source=TIMM_DOCUMENTATION,
     why="untangle and timm's test-time pooling take the classifier out and apply it to pooled features (untangle "
-    "model_wrapper.py, timm/layers/test_time_pool.py), as do caches of embeddings with linear probes: a step "
-    "hidden between the two changes logits without a word.",
+    "model_wrapper.py, timm/layers/test_time_pool.py), as must whoever stores embeddings and classifies them later: "
+    "a step hidden between the two changes logits without a word.",
     cost=Cost.RUN,
     needs=("pre_logits_supported",),
     repro="""

@@ -14,8 +14,8 @@ export function element(tag, text = "", className = "") {
   return made;
 }
 
-function prose(text, className = "") {
-  const made = element("p", "", className);
+function prose(text, className = "", tag = "p") {
+  const made = element(tag, "", className);
   text.split("`").forEach((part, place) => made.append(place % 2 ? element("code", part) : part));
   return made;
 }
@@ -196,7 +196,7 @@ function historyOf(model) {
     }
     for (const [kind, what, ...detail] of told) {
       const line = element("li");
-      line.append(element("b", kind), ` ${what}`, ...detail.flatMap(text => [element("br"), text]));
+      line.append(element("b", kind), " ", prose(what, "", "span"), ...detail.flatMap(text => [element("br"), text]));
       said.append(line);
     }
     if (fates && !told.length) said.append(element("li", "no claim changed"));
