@@ -45,6 +45,7 @@ def audit(session: nox.Session) -> None:
         "timm-conformance", "audit", "--tier", "full", "--output", str(records), *session.posargs, success_codes=[0, 1]
     )
     session.run("timm-conformance", "report", str(records), "--output", str(page))
+    session.run("python", "-m", "conformance.run.expected", str(records))
     session.run("python", "-m", "conformance.report.findings", str(records), f"reports/FINDINGS-{VERSION}.md")
 
 

@@ -65,6 +65,15 @@ def workers_called(word: str) -> int | Literal["auto"]:
     raise CouldNotRun(f"-n {word!r} is no number of workers; give 1 or more, or auto")
 
 
+def shard_called(word: str) -> tuple[int, int]:
+    """Which shard, from 1, of how many: `2/3`."""
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", word)
+    number, of = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise CouldNotRun(f"--shard {word!r} is no part of a whole; give K/N with K from 1 to N, as in 2/3")
+    return number, of
+
+
 def import_all(modules: Iterable[str]) -> None:
     """Import the modules that register a user's own models; those of the working directory are found too.
 

@@ -18,6 +18,7 @@ from conformance.commands.audit import audit
 from conformance.commands.claims import claims
 from conformance.commands.expectations import app as expectations
 from conformance.commands.gate import gate
+from conformance.commands.merge import merge
 from conformance.commands.report import report
 from conformance.commands.show import show
 from conformance.commands.upgrade import upgrade
@@ -86,5 +87,5 @@ def root(
 
 
 app.add_typer(expectations, name="expectations")
-for _command in (audit, upgrade, gate, report, show, claims):
+for _command in (audit, upgrade, gate, report, show, merge, claims):
     app.command()(_command)

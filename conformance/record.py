@@ -119,6 +119,17 @@ class ClaimEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Who relies on it, and what goes wrong for them where it is broken."""
 
 
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of an audit a run is: `number` (from 1) of `of`."""
+
+    number: int
+    of: int
+    subjects: int
+    """Of the whole audit."""
+    models: str
+    """Digest of their names: shards of one whole have the same."""
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="header"):
     """What was run: versions, tier, claims, how many subjects."""
 
@@ -132,6 +143,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
     """UTC time, ISO 8601. It and every `cost` are all that varies between equal runs."""
     machine: str = ""
     """Its class: operating system and processor, as `Linux x86_64`."""
+    shard: Shard | None = None
     subjects: int
     claims: tuple[ClaimEntry, ...]
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from conformance.record import SCHEMA_VERSION, Footer, Header, Line, Record, Run, Verdict, count, printable
+from conformance.record import SCHEMA_VERSION, Footer, Header, Line, Record, Run, Verdict, count, encode, printable
 
 LONGEST_LINE = 16 * 2**20
 """Bytes. The longest honest line, a record whose every reason is a page of text, stays far below."""
@@ -131,6 +132,18 @@ def read_run(path: str | Path, *, any_schema: bool = False) -> Run:
         f"the run is unfinished: {len(records)} of {header.subjects} subjects and no footer; "
         "finish it with `timm-conformance audit --resume`, or fetch the file again",
     )
+
+
+def packed(run: Run, *, compressed: bool) -> bytes:
+    """The run as it stands in a file: equal runs give equal bytes, compressed ones too."""
+    lines: tuple[Line, ...] = (run.header, *run.records, run.footer)
+    content = b"".join(map(encode, lines))
+    if not compressed:
+        return content
+    file = BytesIO()
+    with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as written:
+        written.write(content)
+    return file.getvalue()
 
 
 def _lines(path: Path) -> Iterator[bytes]:

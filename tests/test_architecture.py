@@ -33,6 +33,7 @@ ARROWS = {
     "record": frozenset(),
     "record_file": frozenset({"record"}),
     "release": frozenset(),
+    "merging": RECORD,
     "subject": RECORD | {"engine"},
     "claims": RECORD | {"engine", "subject"},
     "decide": RECORD | {"claims", "subject"},
@@ -41,7 +42,8 @@ ARROWS = {
     "run": RECORD | {"decide", "claims", "subject", "report", "gate"},
     "arguments": RECORD,
     "configuration": frozenset(),
-    "commands": RECORD | {"arguments", "configuration", "run", "decide", "claims", "subject", "report", "gate"},
+    "commands": RECORD
+    | {"arguments", "configuration", "merging", "run", "decide", "claims", "subject", "report", "gate"},
     "cli": RECORD | {"arguments", "commands"},
     "__main__": frozenset({"cli"}),
 }

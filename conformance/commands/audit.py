@@ -53,6 +53,10 @@ def audit(
             help="Where the records go: timm-VERSION.jsonl unless told otherwise. A folder for several releases.",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Decide part K of N, of about equal cost; `merge` joins the records."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in FILE.partial.")] = False,
     expectations: ExpectedBy = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For one cell.")] = 300,
@@ -64,6 +68,7 @@ def audit(
     """
     wanted_tier, wanted_workers = arguments.tier_called(tier), arguments.workers_called(workers)
     expected = expected_by(expectations)
+    wanted_shard = None if shard is None else arguments.shard_called(shard)
     releases = [release_called(word) for word in timm or [INSTALLED]]
     files = _files(output, [release.version for release in releases])
     from conformance.run.local import Selection
@@ -76,6 +81,7 @@ def audit(
         tier=wanted_tier,
         imports=tuple(imports or ()),
         workers=wanted_workers,
+        shard=wanted_shard,
         resume=resume,
         expectations="none" if expectations == "none" else Path(expectations).absolute() if expectations else None,
         timeout=timeout,

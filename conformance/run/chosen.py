@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from conformance.record import Header, Tier
+from conformance.record import Header, Shard, Tier
+from conformance.run.expected import Expected
+from conformance.run.shards import part, shard_of
 
 if TYPE_CHECKING:
     from conformance.gate.expectations import Expectations
@@ -28,6 +30,8 @@ class Chosen(msgspec.Struct, frozen=True):
     models: tuple[str, ...]
     claims: tuple[str, ...]
     tier: Tier
+    shard: Shard | None = None
+    """Which part of the models it is; None: all of them."""
 
     def without(self, decided: Iterable[str]) -> Chosen:
         """The choice less subjects that are decided."""
@@ -89,7 +93,12 @@ def choose(config: pytest.Config) -> Chosen:
         if (lacking := CLAIMS[claim_id].lacks) is not None:
             raise pytest.UsageError(lacking)
     claims = [claim_id for claim_id in CLAIMS if claim_id in named] if named else [claim.id for claim in in_tier(tier)]
-    return Chosen(models=_matching(config.getoption("timm_model"), names()), claims=tuple(claims), tier=tier)
+    models = _matching(config.getoption("timm_model"), names())
+    shard: tuple[int, int] | None = config.getoption("timm_shard")
+    if shard is None:
+        return Chosen(models=models, claims=tuple(claims), tier=tier)
+    of_shard = part(models, *shard, Expected.of(claims).seconds)
+    return Chosen(models=of_shard, claims=tuple(claims), tier=tier, shard=shard_of(models, *shard))
 
 
 def _matching(globs: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -149,6 +158,7 @@ def header(chosen: Chosen, started: str) -> Header:
         tier=chosen.tier,
         started=started,
         machine=f"{platform.system()} {platform.machine()}",
+        shard=chosen.shard,
         subjects=len(chosen.models),
         claims=tuple(CLAIMS[claim_id].entry() for claim_id in chosen.claims),
     )

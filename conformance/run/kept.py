@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 import conformance
-from conformance.record import Footer, Header, Line, Record, Run, Verdict, count, encode
-from conformance.record_file import BrokenRecord, read_run
+from conformance.record import Footer, Header, Record, Run, Verdict, count
+from conformance.record_file import BrokenRecord, packed, read_run
 from conformance.release import Surface
 from conformance.run.wheels import CACHE, Release, cache
 
@@ -66,8 +66,7 @@ class Kept:
         known = self.run()
         records = {record.model: record for record in (*(known.records if known else ()), *decided)}
         whole = run_of(run.header, records.values())
-        lines: list[Line] = [whole.header, *whole.records, whole.footer]
-        _write(self._runs, b"".join(map(encode, lines)))
+        _write(self._runs, packed(whole, compressed=False))
 
     def keep_surfaces(self, surfaces: Mapping[str, Surface]) -> None:
         """Keep what the release said of models with what is kept, but for models that it could not look at."""

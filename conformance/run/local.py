@@ -49,6 +49,8 @@ class Selection:
     """Modules that register models."""
     workers: int | Literal["auto"] = "auto"
     """Processes; 0 is one, since a process that decides alone would die with the first model that does."""
+    shard: tuple[int, int] | None = None
+    """Number and how many: only that part of the models."""
     resume: bool = False
     expectations: Path | Literal["none"] | None = None
     """A file beside the shipped one, none at all, or (None) the shipped one."""
@@ -98,6 +100,8 @@ def command(selection: Selection) -> list[str]:
         f"--timm-output={selection.output.absolute()}",
         f"--timm-timeout={selection.timeout}",
     ]
+    if selection.shard is not None:
+        arguments.append(f"--timm-shard={'/'.join(map(str, selection.shard))}")
     if selection.resume:
         arguments.append("--timm-resume")
     if selection.memory is not None:

@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="Add the expectations of a TOML file, or use none at all with 'none'",
     )
+    add("--timm-shard", metavar="K/N", type=_shard, help="Decide part K of N, of about equal cost")
     add("--timm-output", metavar="PATH", type=Path, help="Write the record file of the run")
     add("--timm-resume", action="store_true", help="Go on with what PATH.partial holds of an unfinished run")
     add(
@@ -64,6 +65,13 @@ def _positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(text)
     return number
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, of = map(int, text.split("/"))
+    if not 1 <= number <= of:
+        raise ValueError(text)
+    return number, of
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

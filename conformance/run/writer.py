@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import gzip
 import os
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from conformance.record import Cell, Footer, Header, Line, Record, count, encode, printable
+from conformance.record import Cell, Footer, Header, Line, Record, Run, count, encode, printable
+from conformance.record_file import packed
 from conformance.run.parcel import Parcel
 
 
@@ -126,13 +125,8 @@ class Writer:
         assert self._header is not None
         records = [self._records[model] for model in sorted(self._records)]
         footer = Footer(subjects=len(records), verdicts=count(records))
-        lines: list[Line] = [self._header, *records, footer]
-        content = b"".join(map(encode, lines))
-        if self._output.suffix == ".gz":
-            packed = BytesIO()
-            with gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as file:
-                file.write(content)
-            content = packed.getvalue()
+        run = Run(header=self._header, records=tuple(records), footer=footer)
+        content = packed(run, compressed=self._output.suffix == ".gz")
         fresh = self._output.with_name(f"{self._output.name}.new")
         with fresh.open("wb") as file:
             file.write(content)
@@ -170,10 +164,10 @@ class Writer:
     def _resumable(self, left: Line, now: Header) -> Header:
         if not isinstance(left, Header):
             raise OtherRun(f"{self._named()} does not begin with a header; {_APART}")
-        for fact in ("schema", "suite", "timm", "torch", "python", "tier", "subjects", "claims"):
+        for fact in ("schema", "suite", "timm", "torch", "python", "tier", "shard", "subjects", "claims"):
             then, wanted = getattr(left, fact), getattr(now, fact)
             if then != wanted:
-                change = "" if fact == "claims" else f": {then} then, {wanted} now"
+                change = "" if fact in ("claims", "shard") else f": {then} then, {wanted} now"
                 raise OtherRun(f"{self._named()} is of another run ({fact} differ{change}); {_APART}")
         return left
 
