@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import resource
 import sys
 import time
 from collections import Counter, defaultdict
@@ -20,11 +21,12 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import psutil
 import torch
 
 from conformance.claims import in_tier
 from conformance.claims.numbers import DOUBLE
-from conformance.decide import Examination
+from conformance.decide import Examination, cell_of
 from conformance.record import Evidence, Tier, Verdict
 from conformance.record_file import read_run
 from conformance.subject import RealSubject
@@ -60,8 +62,7 @@ def compared(model: str, device: str = "cpu") -> tuple[str, list[tuple[str, str]
         try:
             other = claim.decide(real)
         except Exception as error:  # noqa: BLE001  # a model that real numbers break is what this looks for
-            found.append((claim.id, f"disagreed: {type(error).__name__}: {error}"[:300]))
-            continue
+            other = cell_of(error)
         if other.verdict is Verdict.HOLDS:
             found.append((claim.id, "agreed"))
         elif other.verdict is Verdict.UNDECIDED:
@@ -74,18 +75,28 @@ def compared(model: str, device: str = "cpu") -> tuple[str, list[tuple[str, str]
     return model, found
 
 
+def limit(gigabytes: float) -> None:
+    """Keep the process below so much on top of what it maps: one that the system kills would be waited for in vain."""
+    mapped = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + int(gigabytes * 1e9),) * 2)
+
+
 def main(count: str = "300", processes: str = "2", after: str = "0", device: str = "cpu") -> int:
     """Compare, say what was found, and give the exit status."""
     models, began = chosen(int(count))[int(after) :], time.monotonic()
     counts: Counter[str] = Counter()
-    with multiprocessing.get_context("spawn").Pool(int(processes), maxtasksperchild=20) as pool:
+    # On a GPU addresses are reserved by the hundred gigabytes.
+    memory = psutil.virtual_memory().available * 0.8e-9 / int(processes) if device == "cpu" else float("1e6")
+    with multiprocessing.get_context("spawn").Pool(
+        int(processes), initializer=limit, initargs=(memory,), maxtasksperchild=20
+    ) as pool:
         for number, (model, found) in enumerate(pool.imap_unordered(partial(compared, device=device), models), start=1):
             for claim, what in found:
                 counts[what.partition(":")[0]] += 1
                 if what != "agreed":
                     print(f"{model} {claim} {what}", flush=True)
-            if number % 20 == 0:
-                print(f"{number} of {len(models)} models, {time.monotonic() - began:.0f} s, {dict(counts)}", flush=True)
+            told = f"{number} of {len(models)} models, {time.monotonic() - began:.0f} s, {dict(counts)}, {model}"
+            print(told, flush=True)
     print(f"{len(models)} models: {dict(counts)} in {time.monotonic() - began:.0f} s")
     return int(bool(counts["disagreed"]))
 
