@@ -44,7 +44,8 @@ def audit(session: nox.Session) -> None:
     session.run(
         "timm-conformance", "audit", "--tier", "full", "--output", str(records), *session.posargs, success_codes=[0, 1]
     )
-    session.run("timm-conformance", "report", str(records), "--output", str(page))
+    earlier = [f"--since={file}" for file in Path("reports").glob("timm-*.jsonl.gz") if file != records]
+    session.run("timm-conformance", "report", str(records), *earlier, "--output", str(page))
     session.run("python", "-m", "conformance.run.expected", str(records))
     session.run("python", "-m", "conformance.report.findings", str(records), f"reports/FINDINGS-{VERSION}.md")
 

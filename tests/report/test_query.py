@@ -100,6 +100,10 @@ def test_a_question_finds_what_it_says(ask, text, found):
         ("famly:resnet", "No field or claim is called famly. Did you mean family?"),
         ("script:holds", "No field or claim is called script. Did you mean scripts?"),
         ("zzz:1", "No field or claim is called zzz."),
+        (
+            "scripts:constructor",
+            "constructor is no verdict: holds, violated, undecided, na; or proved, measured, observed.",
+        ),
         ("scripts:perhaps", "perhaps is no verdict: holds, violated, undecided, na; or proved, measured, observed."),
         ("params<many", "params<many is no number: ask like params<30M, params:768 or params:200..300."),
         ("params<1..2", "params<1..2 is no number: ask like params<30M, params:768 or params:200..300."),

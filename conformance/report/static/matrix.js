@@ -2,7 +2,7 @@
 
 import { FIRST, changesOf, claims, faults, families, models, table } from "./model.js";
 
-const AT_ONCE = 120; // rows: what is laid out while one types
+const AT_ONCE = 50; // rows: what is laid out while one types
 const body = document.createElement("tbody");
 const rest = document.createElement("tr"); // the end of what is laid out: more comes when it is seen
 rest.className = "rest";
@@ -21,7 +21,7 @@ const WORST = { v: 0, u: 1, h: 2, n: 3 };
 // By what models are put in order: one of the above, or a claim, those first that break it. Null: by family.
 function ordering(order) {
   const place = claims.findIndex(([id]) => id === order);
-  if (place < 0) return ORDERS[order] ?? null;
+  if (place < 0) return Object.hasOwn(ORDERS, order) ? ORDERS[order] : null;
   return (left, right) => WORST[left.codes[place][0]] - WORST[right.codes[place][0]];
 }
 
@@ -95,7 +95,7 @@ export function begin(unfold) {
   for (const old of Array.from(table.tBodies)) old.remove();
   table.append(body);
   new IntersectionObserver(seen => seen.some(entry => entry.isIntersecting) && extend(), {
-    root: table.closest(".scroll"), rootMargin: "600px",
+    root: table.closest(".scroll"), rootMargin: "400px",
   }).observe(rest);
 }
 

@@ -73,8 +73,8 @@ function fielded(field, sign, value, known, problems) {
 function claimed(places, value, problems) {
   const wanted = [];
   for (const one of value.split(",").filter(Boolean)) {
-    if (one in VERDICTS) wanted.push(code => code[0] === VERDICTS[one]);
-    else if (one in EVIDENCE) wanted.push(code => code[1] === EVIDENCE[one]);
+    if (Object.hasOwn(VERDICTS, one)) wanted.push(code => code[0] === VERDICTS[one]);
+    else if (Object.hasOwn(EVIDENCE, one)) wanted.push(code => code[1] === EVIDENCE[one]);
     else {
       problems.push(`${one} is no verdict: holds, violated, undecided, na; or proved, measured, observed.`);
     }
