@@ -45,3 +45,12 @@ def opened(chromium, tmp_path):
     for context in contexts:
         context.close()
     assert heard == []
+
+
+def until(tab, expression):
+    """Wait until an expression is true in the page, whose policy forbids what Playwright's own waiting does."""
+    for _ in range(600):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"never true: {expression}")

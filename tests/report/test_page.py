@@ -15,6 +15,7 @@ import pytest
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.page import page as rendered
 from conformance.report.scripts import script
+from tests.report.conftest import until
 from tests.report.synthetic import FAMILIES, entries, finished, one_cell, run_of
 
 HOSTILE = (
@@ -99,7 +100,7 @@ def test_an_address_shows_what_it_says(opened):
     assert tab.input_value("#order") == "model"
     assert tab.text_content("#said h3") == f"{model}: {claim}"
     tab.evaluate("location.hash = 'q=&model=nobody'")
-    tab.wait_for_function("document.getElementById('details').hidden")
+    until(tab, "document.getElementById('details').hidden")
     assert tab.text_content("#shown") == "40 models"
 
 
@@ -134,7 +135,7 @@ def test_more_rows_come_as_one_scrolls_or_walks(opened):
     first = len(shown(tab))
     assert first < 300
     tab.evaluate("document.querySelector('.matrix').scrollTo(0, 1e6)")
-    tab.wait_for_function(f"document.querySelectorAll('{MODELS}').length > {first}")
+    until(tab, f"document.querySelectorAll('{MODELS}').length > {first}")
     tab.reload()
     tab.focus("#cells tbody [tabindex='0']")
     for _ in range(first + 5):
@@ -272,14 +273,14 @@ def test_a_claim_says_why_it_matters_and_why_it_fails(opened):
 
 
 def test_the_table_stands_in_the_order_of_a_claim(opened):
-    run = run_of(60)
+    run = run_of(40)
     tab = opened(run, "#claim=scripts")
     tab.click("text=Order the table by this claim")
     order = [Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.HOLDS, Verdict.NOT_APPLICABLE]
     found = {record.model: record.cells["scripts"].verdict for record in run.records}
     places = [order.index(found[name]) for name in shown(tab)]
     assert places == sorted(places)
-    assert len(places) == 60
+    assert len(places) == 40
     assert tab.get_attribute("#cells .ids th:has-text('scripts') >> nth=0", "aria-sort") == "other"
     assert tab.locator("[aria-sort]").count() == 1
     assert tab.input_value("#order") == "scripts"
@@ -409,7 +410,7 @@ def test_the_header_and_the_names_stay_in_sight(opened):
     tab.evaluate("document.querySelector('.matrix').scrollTo(300, 1000)")
     box = tab.locator(".matrix").bounding_box()
     assert tab.locator("#cells thead").bounding_box()["y"] == pytest.approx(box["y"], abs=2)
-    assert tab.locator("#cells tbody th").nth(60).bounding_box()["x"] == pytest.approx(box["x"], abs=2)
+    assert tab.locator("#cells tbody th").nth(40).bounding_box()["x"] == pytest.approx(box["x"], abs=2)
 
 
 def luminance(color):

@@ -10,6 +10,7 @@ from conformance.gate.compare import compare
 from conformance.gate.expectations import Expectations
 from conformance.record import Evidence
 from conformance.report.since import OtherRelease, since
+from tests.report.conftest import until
 from tests.report.synthetic import before, finished, run_of
 
 RUN = run_of(40)
@@ -153,7 +154,7 @@ def test_a_model_has_its_history(opened):
     assert "undecided features: its fingerprint is another" in rows[1]
     assert "added the model is new" in rows[2]
     tab.goto(tab.url.partition("#")[0] + f"#model={OTHERS[0]}")
-    tab.wait_for_function(f"document.querySelector('#said h3')?.textContent === '{OTHERS[0]}'")
+    until(tab, f"document.querySelector('#said h3')?.textContent === '{OTHERS[0]}'")
     rows = tab.locator("#said table:has-text('what changed') tbody tr").all_text_contents()
     assert "was not compared" in rows[0]
     assert "no claim changed" in rows[1]

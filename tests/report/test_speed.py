@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from conformance.report.page import page as rendered
+from tests.report.conftest import until
 from tests.report.synthetic import before, entries, run_of
 
 MODELS, CLAIMS = 1371, 34
@@ -31,7 +32,7 @@ def test_a_whole_run_is_rendered_and_answers_at_once(opened, capsys):
     text = rendered(run, [earlier])
     rendering = time.perf_counter() - begun
     tab = opened(run, earlier=[earlier])
-    tab.wait_for_function(PAINT)
+    until(tab, PAINT)
     paint = tab.evaluate(PAINT)
     tab.focus("#q")
     strokes = []
