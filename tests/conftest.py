@@ -21,3 +21,11 @@ def torch_works_alone():
     """Threads that spin after they helped with a sum, or that bring the tests, would look like a model's."""
     torch.set_num_threads(1)
     leave_out_threads(receivers())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests measured and do not judge: also what a worker of xdist measured."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"measured: {value}")
