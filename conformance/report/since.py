@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -21,6 +21,13 @@ KINDS = (*map(str, Kind), OTHER)
 _LETTERS = {Status.DRIFTED: "d", Status.UNDECIDED: "u", Status.ABSENT: "a"}
 
 
+_OF_RUNS = {
+    Kind.REMOVED: "not in this run: the model is gone, or was not chosen for it",
+    Kind.ADDED: "not in the earlier run: the model is new, or was not chosen for that",
+}
+"""A run does not say of how many models it was chosen."""
+
+
 class OtherRelease(Exception):
     """Changes that lead to another release than that of the page. Its text is one sentence."""
 
@@ -34,6 +41,8 @@ class Since:
     comparison: Comparison
     findings: tuple[Found, ...]
     """The worst first."""
+    words: Mapping[Kind, str]
+    """What is said of kinds, where that is not what the gate says."""
 
     @property
     def compared(self) -> int:
@@ -52,12 +61,17 @@ def since(run: Run, earlier: Iterable[Run | Comparison]) -> tuple[Since, ...]:
     Raises:
         OtherRelease: An upgrade led elsewhere.
     """
-    comparisons = [compare(one, run, Expectations()) if isinstance(one, Run) else _checked(one, run) for one in earlier]
-    comparisons.sort(key=lambda one: _release(one.before.timm), reverse=True)
-    named: dict[str, Comparison] = {}
-    for comparison in comparisons:
-        named[_name(comparison, run.header, named)] = comparison
-    return tuple(Since(name, comparison, tuple(found(comparison))) for name, comparison in named.items())
+    comparisons = [
+        (compare(one, run, Expectations()), _OF_RUNS) if isinstance(one, Run) else (_checked(one, run), {})
+        for one in earlier
+    ]
+    comparisons.sort(key=lambda one: _release(one[0].before.timm), reverse=True)
+    told: dict[str, Since] = {}
+    for comparison, words in comparisons:
+        findings = tuple(replace(one, what=words.get(one.kind, one.what)) for one in found(comparison))
+        name = _name(comparison, run.header, told)
+        told[name] = Since(name, comparison, findings, words)
+    return tuple(told.values())
 
 
 def is_earlier(one: Header, other: Header) -> bool:
@@ -75,7 +89,7 @@ def _checked(comparison: Comparison, run: Run) -> Comparison:
     return comparison
 
 
-def _name(comparison: Comparison, header: Header, taken: Mapping[str, Comparison]) -> str:
+def _name(comparison: Comparison, header: Header, taken: Collection[str]) -> str:
     before = comparison.before
     name = before.timm
     if name == header.timm or name in taken:
@@ -122,7 +136,7 @@ def embedded(
             outputs[place] = "".join(_letter(change.outputs.get(name)) for name in OUTPUTS)
         told = [
             sentences.setdefault((KINDS.index(kind), *map(printable, (what, *detail))), len(sentences))
-            for kind, what, detail in _told(change)
+            for kind, what, detail in _told(change, one.words)
         ]
         cells = [
             [columns[cell.claim], code(cell.before), note(cell.before)]
@@ -140,9 +154,9 @@ def embedded(
     }
 
 
-def _told(change: ModelChange) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+def _told(change: ModelChange, words: Mapping[Kind, str]) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     for kind, what, detail, _ in said(change):
-        yield str(kind), what, detail
+        yield str(kind), words.get(kind, what), detail
     for cell in change.cells:
         if not (cell.is_break or cell.is_mended):
             yield OTHER, f"{cell.claim} was {cell.before.verdict} and is {cell.after.verdict}", ()

@@ -54,6 +54,13 @@ def test_each_change_is_told_with_its_models():
     assert told[Kind.MENDED] == (MENDED,)
 
 
+def test_models_that_a_run_lacks_are_not_called_gone():
+    few = finished(RUN.records[:3], RUN.header.claims)
+    (one,) = since(few, [RUN])
+    assert one.counts[Kind.REMOVED] == 37
+    assert [found.what for found in one.findings] == ["not in this run: the model is gone, or was not chosen for it"]
+
+
 def test_runs_of_one_timm_have_names_of_their_own_and_the_latest_comes_first():
     other = msgspec.structs.replace(before(RUN), header=msgspec.structs.replace(before(RUN).header, torch="2.13.0"))
     same = msgspec.structs.replace(RUN, header=msgspec.structs.replace(RUN.header, torch="2.13.0"))
@@ -152,7 +159,7 @@ def test_a_model_has_its_history(opened):
     assert "drifted features, logits: relative error 0.12, cosine similarity 0.9000 (a bias moved)" in rows[0]
     assert "pre_logits: the same, measured" in rows[0]
     assert "undecided features: its fingerprint is another" in rows[1]
-    assert "added the model is new" in rows[2]
+    assert "added not in the earlier run: the model is new" in rows[2]
     tab.goto(tab.url.partition("#")[0] + f"#model={OTHERS[0]}")
     until(tab, f"document.querySelector('#said h3')?.textContent === '{OTHERS[0]}'")
     rows = tab.locator("#said table:has-text('what changed') tbody tr").all_text_contents()
