@@ -74,6 +74,12 @@ def since(run: Run, earlier: Iterable[Run | Comparison]) -> tuple[Since, ...]:
     return tuple(told.values())
 
 
+def _compared(one: Run | Comparison, run: Run) -> tuple[Comparison, Mapping[Kind, str]]:
+    if isinstance(one, Run):
+        return compare(one, run, Expectations()), _OF_RUNS
+    return _checked(one, run), {}
+
+
 def is_earlier(one: Header, other: Header) -> bool:
     """Whether a run is of an earlier timm than another."""
     return _release(one.timm) < _release(other.timm)
