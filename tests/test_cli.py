@@ -22,6 +22,7 @@ from conformance.record import Cell, Verdict, encode
 from conformance.record_file import read_run
 from conformance.report.changes_machine import changes_json
 from tests.report.synthetic import before, one_cell, run_of, write
+from tests.test_merging import WHOLE, shards
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
 
@@ -252,6 +253,8 @@ def test_what_an_upgrade_found_stands_in_for_an_earlier_run(recorded):
     said = complaint(command("report", "newer.jsonl", "--since", "elsewhere.json", "--output", "no.html", cwd=recorded))
     assert "lead to timm 1.0.9" in said
     assert not (recorded / "no.html").exists()
+    said = complaint(command("report", "newer.jsonl", "run.jsonl", "--since", "changes.json", cwd=recorded))
+    assert "belongs to one page" in said
 
 
 @pytest.mark.parametrize(
@@ -266,6 +269,31 @@ def test_what_an_upgrade_found_stands_in_for_an_earlier_run(recorded):
 def test_earlier_runs_that_cannot_be_used_are_refused(recorded, words, said):
     assert said in complaint(command("report", *words, "--output", "no.html", cwd=recorded))
     assert not (recorded / "no.html").exists()
+
+
+def test_shards_are_merged_and_a_hole_is_told(recorded):
+    runs = shards(3)
+    for name, run in runs.items():
+        write(run, recorded / name)
+    ended = command("merge", *runs, "--output", "merged.jsonl.gz", cwd=recorded)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "merged.jsonl.gz")
+    assert read_run(recorded / "merged.jsonl.gz") == WHOLE
+    names = list(runs)
+    for words, said in (
+        (names[:2], "shard 3/3 is missing"),
+        ([*names, names[0]], "named twice"),
+        (["run.jsonl", *names], "run.jsonl is no shard"),
+        ([*names[:2], "missing.jsonl"], "missing.jsonl"),
+    ):
+        assert said in complaint(command("merge", *words, "--output", "no.jsonl", cwd=recorded))
+    assert "written over a shard" in complaint(command("merge", *names, "--output", names[0], cwd=recorded))
+    assert read_run(recorded / names[0]) == runs[names[0]]
+    assert not (recorded / "no.jsonl").exists()
+
+
+@pytest.mark.parametrize("word", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/2/3", "1.0/3"])
+def test_a_shard_that_there_cannot_be_is_refused(recorded, word):
+    assert "is no part of a whole" in complaint(command("audit", "--shard", word, cwd=recorded))
 
 
 def test_a_report_never_replaces_the_records_it_was_made_from(recorded):

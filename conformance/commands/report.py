@@ -92,10 +92,10 @@ def _pages(runs: list[Run], since: list[Path]) -> list[bytes]:
     try:
         if len(runs) == 1:
             return [page(runs[0], earlier).encode()]
-        return [
-            page(run, [one for one in earlier if isinstance(one, Run) and is_earlier(one.header, run.header)]).encode()
-            for run in runs
-        ]
+        before = [one for one in earlier if isinstance(one, Run)]
+        if len(before) < len(earlier):
+            raise CouldNotRun("what an upgrade found belongs to one page; name one FILE with it")
+        return [page(run, [one for one in before if is_earlier(one.header, run.header)]).encode() for run in runs]
     except OtherRelease as error:
         raise CouldNotRun(str(error)) from error
 

@@ -61,10 +61,7 @@ def since(run: Run, earlier: Iterable[Run | Comparison]) -> tuple[Since, ...]:
     Raises:
         OtherRelease: An upgrade led elsewhere.
     """
-    comparisons = [
-        (compare(one, run, Expectations()), _OF_RUNS) if isinstance(one, Run) else (_checked(one, run), {})
-        for one in earlier
-    ]
+    comparisons = [_compared(one, run) for one in earlier]
     comparisons.sort(key=lambda one: _release(one[0].before.timm), reverse=True)
     told: dict[str, Since] = {}
     for comparison, words in comparisons:

@@ -114,7 +114,13 @@ class Options:
 
     def __init__(self, directory, **given):
         self.invocation_params = type("Invocation", (), {"dir": directory})
-        self.given = {"timm_model": [], "timm_claim": [], "timm_tier": "core", "timm_import": []} | given
+        self.given = {
+            "timm_model": [],
+            "timm_claim": [],
+            "timm_tier": "core",
+            "timm_import": [],
+            "timm_shard": None,
+        } | given
 
     def getoption(self, name):
         return self.given[name]
@@ -138,6 +144,15 @@ def test_globs_choose_models_once_each_and_in_order(tmp_path):
     chosen = choose(Options(tmp_path, timm_model=["resnet50", "resnet[15]0*", "resnet18"]))
     assert list(chosen.models) == sorted(set(chosen.models))
     assert {"resnet18", "resnet50", "resnet10t"} <= set(chosen.models)
+
+
+def test_shards_are_parts_of_what_is_chosen(tmp_path):
+    whole = choose(Options(tmp_path, timm_model=["resnet*"]))
+    parts = [choose(Options(tmp_path, timm_model=["resnet*"], timm_shard=(number, 3))) for number in (1, 2, 3)]
+    assert sorted(name for one in parts for name in one.models) == list(whole.models)
+    assert [one.shard.number for one in parts] == [1, 2, 3]
+    assert {(one.shard.of, one.shard.subjects) for one in parts} == {(3, len(whole.models))}
+    assert whole.shard is None
 
 
 CELLS = {
