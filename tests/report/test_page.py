@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import shlex
 from collections import Counter
 from importlib.resources import files
 
@@ -450,3 +451,111 @@ def test_names_at_the_top_of_two_modules_differ():
     whole = script()
     assert "import" not in re.sub(r"//.*", "", whole)
     assert "export " not in re.sub(r"//.*", "", whole)
+
+
+def focused(tab):
+    return tab.evaluate("document.activeElement.textContent.trim()")
+
+
+def test_folding_keeps_the_focus(opened):
+    tab = opened(run_of(40))
+    for key in ("Enter", "Space"):
+        name = tab.locator("#cells .fold >> nth=2")
+        name.focus()
+        tab.keyboard.press(key)
+        assert focused(tab) == name.text_content()
+    tab.focus("#cells tbody th >> nth=1")
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("ArrowDown")
+    assert focused(tab) == shown(tab)[0]
+
+
+def test_details_that_a_link_opens_have_the_focus_and_give_it_back(opened):
+    tab = opened(run_of(40), "#q=vit")
+    tab.click("#causes ~ .scroll summary >> nth=0")
+    link = tab.locator("#causes ~ .scroll details[open] .names a >> nth=1")
+    link.wait_for()
+    for opener in (link, tab.locator("#cells .ids a >> nth=3")):
+        opener.focus()
+        tab.keyboard.press("Enter")
+        until(tab, "document.activeElement.tagName === 'H3'")
+        tab.keyboard.press("Escape")
+        assert focused(tab) == opener.text_content()
+        assert tab.input_value("#q") == "vit"
+
+
+def test_a_link_that_only_asks_leads_to_the_question(opened):
+    tab = opened(run_of(40), "#claim=scripts")
+    tab.focus("#said .counts a >> nth=0")
+    tab.keyboard.press("Enter")
+    until(tab, "document.getElementById('details').hidden")
+    assert tab.evaluate("document.activeElement.id") == "q"
+
+
+def test_closing_leads_to_the_model_that_was_read(opened):
+    run = run_of(100)
+    tab = opened(run, "#open=vit")
+    first, other = shown(tab)[:2]
+    tab.click(f"#cells th >> text={first}")
+    tab.click(f"#said a >> text={other}")
+    until(tab, f"document.querySelector('#said h3').textContent === '{other}'")
+    tab.keyboard.press("Escape")
+    assert focused(tab) == other
+
+
+def test_a_link_to_a_section_leaves_the_view_as_it_is(opened):
+    tab = opened(run_of(40), "#q=vit&open=swin")
+    tab.click("nav >> text=Claims")
+    assert tab.input_value("#q") == "vit"
+    assert tab.evaluate("location.hash") == "#q=vit&open=swin"
+    assert focused(tab) == "Claims"
+
+
+def test_a_chip_filters_each_side_of_or(opened):
+    tab = opened(run_of(40), '#q=vit or "a  b" or swin')
+    chip = tab.locator("[data-ask='any:violated']")
+    chip.click()
+    assert tab.input_value("#q") == 'vit any:violated or "a  b" any:violated or swin any:violated'
+    assert chip.get_attribute("aria-pressed") == "true"
+    chip.click()
+    assert tab.input_value("#q") == 'vit or "a  b" or swin'
+
+
+def test_all_that_is_unfolded_is_in_the_address_and_is_printed(opened):
+    tab = opened(run_of(200))
+    tab.click("text=Unfold all")
+    tab.reload()
+    assert tab.evaluate("location.hash") == "#open=*"
+    assert len(shown(tab)) < 200
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert len(shown(tab)) == 200
+    tab.click("text=Fold all")
+    assert shown(tab) == []
+
+
+def test_families_fold_while_something_is_asked(opened):
+    tab = opened(run_of(40), "#q=tiny")
+    before = len(shown(tab))
+    tab.click("#cells .fold >> nth=0")
+    assert 0 < len(shown(tab)) < before
+    assert "open=" not in tab.evaluate("location.hash")
+
+
+def test_names_with_commas_are_kept_in_the_address(opened):
+    run = run_of(2)
+    records = [msgspec.structs.replace(record, module=f"a,{place}") for place, record in enumerate(run.records)]
+    tab = opened(finished(records, run.header.claims))
+    tab.click("#cells .fold >> nth=0")
+    tab.reload()
+    assert len(shown(tab)) == 1
+
+
+@pytest.mark.parametrize("name", ["a b", "x; touch y", "q\"uo'te", "$& $1", "MODEL CLAIM"])
+def test_lines_to_copy_are_safe_to_paste(opened, name):
+    run = run_of(1)
+    record = msgspec.structs.replace(run.records[0], model=name)
+    tab = opened(finished([record], run.header.claims), "#order=model")
+    tab.click("#cells tbody td:last-child")
+    line = tab.locator("#said pre").last.text_content().splitlines()[-1]
+    claim = run.header.claims[-1].id
+    assert shlex.split(line) == ["timm-conformance", "show", name, "--claim", claim, "--repro"]

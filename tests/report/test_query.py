@@ -108,6 +108,9 @@ def test_a_question_finds_what_it_says(ask, text, found):
         ("params<many", "params<many is no number: ask like params<30M, params:768 or params:200..300."),
         ("params<1..2", "params<1..2 is no number: ask like params<30M, params:768 or params:200..300."),
         ("family<3", "family is no number: ask with family:3."),
+        ("family:", "family is asked for nothing: write what it should be, as in family:…"),
+        ("params<", "params is asked for nothing: write what it should be, as in params<…"),
+        ("scripts", "scripts is a claim: ask scripts:holds or scripts:violated."),
         ("is:faultles", "Nothing is called is:faultles. Did you mean is:faultless?"),
     ],
 )

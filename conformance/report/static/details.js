@@ -73,9 +73,13 @@ function verdictOf(code, tag = "p") {
   return made;
 }
 
+// A word that a shell takes as it stands.
+const inShell = text => (/^[\w.@%+=:,/-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
 // The lines that show it again: what is typed is the page's own but for the names.
 function again(model, id) {
-  const fill = line => line.replaceAll("MODEL", model.name).replaceAll("CLAIM", id ?? "");
+  const names = { MODEL: inShell(model.name), CLAIM: inShell(id ?? "") };
+  const fill = line => line.replaceAll(/MODEL|CLAIM/g, name => names[name]);
   return (id ? lines.cell : lines.model).map(fill).join("\n");
 }
 

@@ -1,8 +1,8 @@
 // The page's state is its address: what is asked, in which order, what is unfolded, what is looked at.
 
 import { FIRST, byRow, claims, compareWith, comparedWith, families, groups, known, models, since, table } from "./model.js";
-import { understand } from "./query.js";
-import { begin, firstCell, hide, mark, neighbourOf, show } from "./matrix.js";
+import { isAsked, toggled, understand } from "./query.js";
+import { begin, firstCell, hide, layOutAll, mark, neighbourOf, show } from "./matrix.js";
 import { exists, linkNames, ofCell, ofClaim, ofModel, title } from "./details.js";
 import { FORMS, copy } from "./copy.js";
 
@@ -13,7 +13,11 @@ const order = at("order");
 const details = at("details");
 const earlier = at("since"); // absent where no earlier run is known
 const state = { q: "", order: "family", since: "", open: new Set(), model: "", claim: "", hide: new Set() };
+const ALL = "*"; // in the address: every family is unfolded
+const isAllOpen = () => families.length > 1 && state.open.size === families.length;
 let shown = models;
+let shut = new Set(); // families that were folded while something is asked
+let opener = null; // where details were opened from, if not in the table
 
 function read() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -21,8 +25,8 @@ function read() {
   state.order = given.get("order") ?? "family";
   compareWith(given.get("since"));
   state.since = comparedWith()?.name ?? "";
-  state.open = new Set((given.get("open") ?? "").split(",").filter(Boolean));
-  state.hide = new Set((given.get("hide") ?? "").split(",").filter(Boolean));
+  state.open = new Set(given.get("open") === ALL ? families.map(family => family.name) : given.getAll("open"));
+  state.hide = new Set(given.getAll("hide"));
   state.model = exists.model(given.get("model")) ? given.get("model") : "";
   state.claim = exists.claim(given.get("claim")) ? given.get("claim") : "";
 }
@@ -32,23 +36,28 @@ function write() {
   for (const name of ["q", "model", "claim"]) if (state[name]) told.set(name, state[name]);
   if (state.order !== "family") told.set("order", state.order);
   if (state.since && state.since !== since[0].name) told.set("since", state.since);
-  for (const name of ["open", "hide"]) if (state[name].size) told.set(name, [...state[name]].join(","));
+  for (const name of isAllOpen() ? [ALL] : state.open) told.append("open", name);
+  for (const name of state.hide) told.append("hide", name);
   const hash = String(told);
   if (location.hash.slice(1) !== hash) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 }
 
 function render() {
+  const focused = document.activeElement;
   const question = understand(state.q, known);
   shown = models.filter(question.matches);
-  show({ matches: question.matches, isAsked: !question.isEmpty, order: state.order, open: state.open });
+  show({ matches: question.matches, isAsked: !question.isEmpty, order: state.order, open: state.open, shut });
+  at("unfold").textContent = isAllOpen() ? "Fold all" : "Unfold all";
   at("shown").textContent = shown.length === models.length
     ? `${models.length} models` : `${shown.length} of ${models.length} models`;
   at("problem").textContent = question.problems.join(" ");
   document.querySelector(".none").hidden = shown.length > 0;
   for (const chip of form.querySelectorAll("[data-ask]")) {
-    chip.setAttribute("aria-pressed", String(state.q.split(/\s+/).includes(chip.dataset.ask)));
+    chip.setAttribute("aria-pressed", String(isAsked(state.q, chip.dataset.ask)));
   }
   select(current && current.isConnected ? current : firstCell(), false);
+  // What was laid out anew has lost the focus.
+  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
 function say() {
@@ -60,7 +69,9 @@ function say() {
   details.hidden = !parts.length;
   details.scrollTop = 0;
   document.body.classList.toggle("looking", parts.length > 0);
-  if (parts.length && current) current.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+  if (model && byRow.get(current?.parentElement) === model) {
+    current.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+  }
   at("told").textContent = parts.length ? `Details of ${at("said").querySelector("h3").textContent}` : "";
   if (isInside) at("said").querySelector("h3")?.focus();
 }
@@ -134,7 +145,8 @@ function pick(cell) {
   const model = byRow.get(row);
   if (model) {
     const claim = place < 0 ? "" : claims[place][0];
-    if (state.model === model.name && state.claim === claim) at("said").querySelector("h3").focus();
+    opener = null;
+    if (state.model === model.name && state.claim === claim) goThere();
     else look(model.name, claim);
     return;
   }
@@ -143,13 +155,19 @@ function pick(cell) {
   else ask(`family:"${family.name}"${/^[vu]/.test(cell.className) ? ` ${claims[place][0]}:violated,undecided` : ""}`);
 }
 
+function goThere() {
+  at("said").querySelector("h3")?.focus();
+}
+
 function unfold(name) {
-  if (!state.open.delete(name)) state.open.add(name);
+  const names = understand(state.q, known).isEmpty ? state.open : shut;
+  if (!names.delete(name)) names.add(name);
   write();
   render();
 }
 
 function ask(text) {
+  shut = new Set();
   state.q = asked.value = text;
   write();
   render();
@@ -167,7 +185,9 @@ table.tHead.addEventListener("click", event => {
   const head = event.target.closest("a");
   if (!head) return;
   event.preventDefault();
+  opener = head;
   look("", head.textContent);
+  goThere();
 });
 table.addEventListener("keydown", event => {
   const cell = bodyCell(event.target);
@@ -189,13 +209,19 @@ table.addEventListener("mouseover", event => {
   const model = cell && byRow.get(cell.parentElement);
   if (model && cell.cellIndex >= FIRST) cell.title = title(model, cell.cellIndex - FIRST);
 });
+// Back to where the details were opened from: a link, or the cell of the table that they are about.
 function close() {
+  const row = models.find(model => model.name === state.model)?.row;
+  const place = claims.findIndex(([id]) => id === state.claim);
   look("", "");
-  if (current) current.focus({ preventScroll: true });
+  if (!opener && row?.isConnected) select(row.cells[place < 0 ? 0 : place + FIRST]);
+  const target = opener?.isConnected ? opener : current;
+  opener = null;
+  target?.focus();
 }
 at("close").addEventListener("click", close);
 document.addEventListener("keydown", event => {
-  if (event.key === "Escape" && !details.hidden) close();
+  if (event.key === "Escape" && !details.hidden) event.target === asked ? look("", "") : close();
   else if (event.key === "/" && !event.target.closest("input, textarea, select")) {
     event.preventDefault();
     asked.focus();
@@ -224,10 +250,7 @@ form.addEventListener("reset", event => {
 });
 form.addEventListener("click", event => {
   const chip = event.target.closest("[data-ask]");
-  if (chip) {
-    const words = state.q.split(/\s+/).filter(Boolean);
-    ask((words.includes(chip.dataset.ask) ? words.filter(word => word !== chip.dataset.ask) : [...words, chip.dataset.ask]).join(" "));
-  }
+  if (chip) ask(toggled(state.q, chip.dataset.ask));
   const button = event.target.closest("[data-copy]");
   if (button) copy(FORMS[button.dataset.copy](shown), button);
 });
@@ -240,7 +263,8 @@ form.addEventListener("change", event => {
   hide(groups.map((one, place) => ({ ...one, place })).filter(one => state.hide.has(one.name)));
 });
 at("unfold").addEventListener("click", () => {
-  state.open = state.open.size === families.length ? new Set() : new Set(families.map(family => family.name));
+  state.open = isAllOpen() ? new Set() : new Set(families.map(family => family.name));
+  write();
   render();
 });
 // A list of names is made into links when it is opened; a single name is when the page is.
@@ -249,7 +273,24 @@ document.addEventListener("toggle", event => {
   if (names) linkNames(names);
 }, true);
 document.querySelectorAll("td > .names").forEach(linkNames);
-window.addEventListener("hashchange", follow);
+window.addEventListener("beforeprint", layOutAll);
+// A link to a section is no view: it leaves what is asked as it is.
+document.addEventListener("click", event => {
+  const section = at(event.target.closest("nav a")?.hash.slice(1));
+  if (!section) return;
+  event.preventDefault();
+  section.tabIndex = -1;
+  section.focus({ preventScroll: true });
+  section.scrollIntoView();
+});
+window.addEventListener("hashchange", () => {
+  const from = document.activeElement;
+  const isLink = from.matches("a");
+  if (isLink && !details.contains(from)) opener = from;
+  follow();
+  if (isLink && !details.hidden) goThere();
+  else if (document.activeElement === document.body) asked.focus();
+});
 form.hidden = false;
 document.querySelector(".hint").hidden = false;
 follow();

@@ -29,7 +29,7 @@ let rows = [];
 let laidOut = 0;
 
 // Shows the models that match; gives how many. Without a question, families stay folded unless they are `open`.
-export function show({ matches, isAsked, order, open }) {
+export function show({ matches, isAsked, order, open, shut }) {
   const shown = models.filter(matches);
   const compare = ordering(order);
   if (compare) {
@@ -39,7 +39,7 @@ export function show({ matches, isAsked, order, open }) {
     for (const model of shown) wanted.get(model.family).push(model.row);
     rows = families.filter(family => wanted.get(family.name).length).flatMap(family => {
       const found = wanted.get(family.name);
-      const isOpen = isAsked || open.has(family.name);
+      const isOpen = isAsked ? !shut.has(family.name) : open.has(family.name);
       family.button.setAttribute("aria-expanded", String(isOpen));
       family.count.textContent = counted(found.length, family.rows.length);
       return isOpen ? [family.head, ...found] : [family.head];
@@ -67,6 +67,11 @@ function extend() {
   body.append(...rows.slice(laidOut, laidOut + AT_ONCE));
   laidOut = Math.min(laidOut + AT_ONCE, rows.length);
   if (laidOut < rows.length) body.append(rest);
+}
+
+// All rows: paper does not scroll.
+export function layOutAll() {
+  while (laidOut < rows.length) extend();
 }
 
 // The row after or before another, laid out if it was not.

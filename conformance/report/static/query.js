@@ -31,7 +31,7 @@ export function understand(text, known) {
     } else if (isWord && value === "not") {
       isNegated = true;
     } else {
-      const test = field === undefined ? word(value) : fielded(field, sign, value, known, problems);
+      const test = field === undefined ? word(value, raw.startsWith('"'), known, problems) : fielded(field, sign, value, known, problems);
       const excludes = isNegated !== (minus === "-");
       if (test) alternatives.at(-1).push(excludes ? model => !test(model) : test);
       isNegated = false;
@@ -45,8 +45,37 @@ export function understand(text, known) {
   };
 }
 
-function word(value) {
-  return model => model.text.includes(value);
+function word(value, isQuoted, known, problems) {
+  const begun = isQuoted ? null : /^-?([\w-]+)(?::|[<>]=?|=)$/.exec(value);
+  if (begun) problems.push(`${begun[1]} is asked for nothing: write what it should be, as in ${begun[0]}…`);
+  else if (!isQuoted && known.claims.includes(value)) problems.push(`${value} is a claim: ask ${value}:holds or ${value}:violated.`);
+  else if (value === "-") return null;
+  else if (!isQuoted && value.includes("*")) return globbed(value, model => model.text.split(" "));
+  else return model => model.text.includes(value);
+  return null;
+}
+
+function globbed(value, textsOf) {
+  const parts = value.split("*").map(part => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+  const glob = new RegExp(`^${parts.join(".*")}$`, "s");
+  return model => textsOf(model).some(text => glob.test(text));
+}
+
+// A question as its sides of `or`, each as its terms.
+const sides = text => {
+  const found = [[]];
+  for (const term of text.match(/[^\s"]*"[^"]*"?|\S+/g) ?? []) {
+    if (term.toLowerCase() === "or") found.push([]);
+    else found.at(-1).push(term);
+  }
+  return found;
+};
+
+// Whether every side of a question asks for a term; and the question with the term added to each, or taken away.
+export const isAsked = (text, term) => sides(text).every(terms => terms.includes(term));
+export function toggled(text, term) {
+  const without = sides(text).map(terms => terms.filter(one => one !== term));
+  return (isAsked(text, term) ? without : without.map(terms => [...terms, term])).map(terms => terms.join(" ")).join(" or ");
 }
 
 function fielded(field, sign, value, known, problems) {
@@ -58,7 +87,8 @@ function fielded(field, sign, value, known, problems) {
   if (TEXTS.includes(field)) return textual(field, value, known);
   if (field === "is") {
     const flag = known.flags.get(value);
-    if (!flag) problems.push(`Nothing is called is:${value}.${nearest(value, known.flags.keys(), "is:")}`);
+    if (!flag && value === "removed") problems.push("Models that are not in this run stand under Changes.");
+    else if (!flag) problems.push(`Nothing is called is:${value}.${nearest(value, known.flags.keys(), "is:")}`);
     return flag || null;
   }
   const places = field === "any" ? known.claims.map((_, place) => place) : [known.claims.indexOf(field)];
@@ -83,11 +113,12 @@ function claimed(places, value, problems) {
 }
 
 function textual(field, value, known) {
-  if (value.includes("*")) {
-    const parts = value.split("*").map(part => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-    const glob = new RegExp(`^${parts.join(".*")}$`, "s");
-    return model => known.texts[field](model).some(text => glob.test(text));
+  const several = value.split(",").filter(Boolean);
+  if (several.length > 1) {
+    const tests = several.map(one => textual(field, one, known));
+    return model => known.texts[field](model).includes(value) || tests.some(test => test(model));
   }
+  if (value.includes("*")) return globbed(value, known.texts[field]);
   const isName = field === "family" && known.families.has(value);
   return model => known.texts[field](model).some(text => (isName ? text === value : text.includes(value)));
 }
