@@ -226,6 +226,13 @@ def test_an_index_leads_to_the_pages_of_a_directory(recorded):
     assert "Content-Security-Policy" in text
     for words in (["--output", "x.html"], ["--output", "out", "--format", "json"], []):
         assert "--index leads to pages" in complaint(command("report", "run.jsonl", *words, "--index", cwd=recorded))
+    write(older, recorded / "index.jsonl")
+    (recorded / "fresh").mkdir()
+    said = complaint(command("report", "index.jsonl", "run.jsonl", "--output", "fresh", "--index", cwd=recorded))
+    assert "would be index.html itself" in said
+    (recorded / "fresh" / "index.html").mkdir()
+    assert "is a directory" in complaint(command("report", "run.jsonl", "--output", "fresh", "--index", cwd=recorded))
+    assert [path.name for path in (recorded / "fresh").iterdir()] == ["index.html"]
 
 
 def test_a_page_tells_what_changed_since_earlier_runs(recorded):
@@ -239,6 +246,16 @@ def test_a_page_tells_what_changed_since_earlier_runs(recorded):
     command("report", *both, "--output", "out", "--since", both[0], "--since", both[1], cwd=recorded)
     assert "Since timm 1.0.9:" in (recorded / "out" / "newer.html").read_text()
     assert "Since timm" not in (recorded / "out" / "older.html").read_text()
+
+
+def test_a_page_never_replaces_an_earlier_run_and_is_not_compared_with_itself(recorded):
+    write(before(run_of(6), "1.0.9"), recorded / "older.jsonl")
+    was = (recorded / "older.jsonl").read_bytes()
+    said = complaint(command("report", "run.jsonl", "--since", "older.jsonl", "--output", "older.jsonl", cwd=recorded))
+    assert "would be written over" in said
+    assert (recorded / "older.jsonl").read_bytes() == was
+    command("report", "run.jsonl", "--since", "run.jsonl", "--output", "alone.html", cwd=recorded)
+    assert 'id="changes"' not in (recorded / "alone.html").read_text()
 
 
 def test_what_an_upgrade_found_stands_in_for_an_earlier_run(recorded):

@@ -51,8 +51,9 @@ def report(
     Exits 0 whatever the verdicts.
     """
     if any(file.suffix == ".json" for file in files):
-        if since:
-            raise CouldNotRun("--since is for pages of runs; name the records of a run, .jsonl or .jsonl.gz")
+        if since or index:
+            option = "--since" if since else "--index"
+            raise CouldNotRun(f"{option} is for pages of runs; name the records of a run, .jsonl or .jsonl.gz")
         _tell(files, output, form)
         return
     from conformance.report.formats import SUFFIXES, render
@@ -63,6 +64,11 @@ def report(
         raise CouldNotRun("--index leads to pages of a directory; give --output DIRECTORY, and html or no format")
     arguments.known(form, SUFFIXES, "format", "timm-conformance report --help")
     targets = arguments.targets(files, output, SUFFIXES[form])
+    if index and output is not None and arguments.writable(output / INDEX) in targets:
+        raise CouldNotRun(f"the page of a run would be {INDEX} itself; give its file another name")
+    for file in since or ():
+        if file.resolve() in [target.resolve() for target in targets if target is not None]:
+            raise CouldNotRun(f"{str(file)!r} would be written over; choose another --output")
     runs = [read(file) for file in files]
     if since and form != "html":
         raise CouldNotRun(
@@ -91,7 +97,7 @@ def _pages(runs: list[Run], since: list[Path]) -> list[bytes]:
     earlier = [_changes(file) if file.suffix == ".json" else read(file, any_schema=True) for file in since]
     try:
         if len(runs) == 1:
-            return [page(runs[0], earlier).encode()]
+            return [page(runs[0], [one for one in earlier if one != runs[0]]).encode()]  # but for the run itself
         before = [one for one in earlier if isinstance(one, Run)]
         if len(before) < len(earlier):
             raise CouldNotRun("what an upgrade found belongs to one page; name one FILE with it")

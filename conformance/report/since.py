@@ -50,6 +50,13 @@ class Since:
         return sum(change.presence is None for change in self.comparison.models)
 
     @property
+    def others(self) -> int:
+        """How many models have a verdict that changed and is neither broken nor mended."""
+        return sum(
+            any(not (cell.is_break or cell.is_mended) for cell in change.cells) for change in self.comparison.models
+        )
+
+    @property
     def counts(self) -> dict[Kind, int]:
         """How many models have each kind of finding; those that none has are left out."""
         return {kind: number for kind, number in self.comparison.count().items() if number}

@@ -308,8 +308,11 @@ def test_names_of_models_lead_to_them(opened):
     run = run_of(40)
     tab = opened(run)
     tab.click("#causes ~ .scroll summary >> nth=0")
-    name = tab.text_content("#causes ~ .scroll .names a >> nth=1")
-    tab.click("#causes ~ .scroll .names a >> nth=1")
+    link = tab.locator("#causes ~ .scroll details[open] .names a >> nth=1")
+    name = link.text_content()
+    tab.fill("#q", "swin")
+    link.click()
+    assert "q=swin" in tab.url
     assert tab.text_content("#said h3") == name
 
 
@@ -559,3 +562,24 @@ def test_lines_to_copy_are_safe_to_paste(opened, name):
     line = tab.locator("#said pre").last.text_content().splitlines()[-1]
     claim = run.header.claims[-1].id
     assert shlex.split(line) == ["timm-conformance", "show", name, "--claim", claim, "--repro"]
+
+
+def test_arrow_keys_pass_over_columns_that_are_left_out(opened):
+    tab = opened(run_of(3), "#order=model&hide=classifier")
+    hidden = [entry.id for entry in run_of(1).header.claims if entry.group == "classifier"]
+    tab.click("#cells tbody td >> nth=2")
+    for _ in range(30):
+        tab.keyboard.press("ArrowRight")
+        assert not any(f"claim={claim}" in tab.evaluate("location.hash") for claim in hidden)
+    assert f"claim={run_of(1).header.claims[-1].id}" in tab.evaluate("location.hash")
+    tab.keyboard.press("Home")
+    assert tab.evaluate("document.activeElement.tagName") == "TH"
+
+
+def test_what_is_copied_stands_in_the_order_that_is_shown(opened):
+    tab = opened(run_of(20), "#order=params&q=not swin", permissions=["clipboard-read", "clipboard-write"])
+    tab.click("text=Copy")
+    tab.click("[data-copy=Python]")
+    until(tab, "document.querySelector('[data-copy=Python]').textContent === 'Copied'")
+    copied = tab.evaluate("navigator.clipboard.readText()")
+    assert re.findall('"(.*)"', copied) == shown(tab)

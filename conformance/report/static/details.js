@@ -23,10 +23,14 @@ function prose(text, className = "", tag = "p") {
 // A link to another view; what it does not name stays as it is, but for what is looked at.
 function link(state, text) {
   const made = element("a", text);
-  const told = new URLSearchParams(location.hash.slice(1));
-  for (const name of ["model", "claim"]) told.delete(name);
-  for (const [name, value] of Object.entries(state)) told.set(name, value);
-  made.href = `${location.pathname}${location.search}#${told}`;
+  const aim = () => {
+    const told = new URLSearchParams(location.hash.slice(1));
+    for (const name of ["model", "claim"]) told.delete(name);
+    for (const [name, value] of Object.entries(state)) told.set(name, value);
+    made.href = `${location.pathname}${location.search}#${told}`;
+  };
+  aim();
+  made.addEventListener("click", aim); // what is asked may be something else by then
   return made;
 }
 
@@ -259,7 +263,7 @@ function causesOf(id, place) {
   for (const model of models) {
     if (!isFault(model.codes[place])) continue;
     const { cause, reason } = noteOf(model, place);
-    const key = cause || reason;
+    const key = `${model.codes[place][0]} ${cause || reason}`;
     if (!groups.has(key)) groups.set(key, { cause, reason, code: model.codes[place], found: [] });
     groups.get(key).found.push(model);
   }

@@ -2,7 +2,7 @@
 
 import { FIRST, byRow, claims, compareWith, comparedWith, families, groups, known, models, since, table } from "./model.js";
 import { isAsked, toggled, understand } from "./query.js";
-import { begin, firstCell, hide, layOutAll, mark, neighbourOf, show } from "./matrix.js";
+import { begin, counted, firstCell, hide, layOutAll, mark, neighbourOf, show } from "./matrix.js";
 import { exists, linkNames, ofCell, ofClaim, ofModel, title } from "./details.js";
 import { FORMS, copy } from "./copy.js";
 
@@ -45,11 +45,10 @@ function write() {
 function render() {
   const focused = document.activeElement;
   const question = understand(state.q, known);
-  shown = models.filter(question.matches);
-  show({ matches: question.matches, isAsked: !question.isEmpty, order: state.order, open: state.open, shut });
+  shown = show({ matches: question.matches, isAsked: !question.isEmpty, order: state.order, open: state.open, shut });
   at("unfold").textContent = isAllOpen() ? "Fold all" : "Unfold all";
   at("shown").textContent = shown.length === models.length
-    ? `${models.length} models` : `${shown.length} of ${models.length} models`;
+    ? counted(models.length, models.length) : counted(shown.length, models.length);
   at("problem").textContent = question.problems.join(" ");
   document.querySelector(".none").hidden = shown.length > 0;
   for (const chip of form.querySelectorAll("[data-ask]")) {
@@ -129,12 +128,17 @@ function neighbour(cell, key) {
   const row = cell.parentElement;
   const last = row.cells.length - 1;
   const isName = cell.cellIndex < FIRST;
-  const across = {
-    ArrowLeft: cell.cellIndex <= FIRST ? 0 : cell.cellIndex - 1,
-    ArrowRight: isName ? FIRST : Math.min(cell.cellIndex + 1, last),
-    Home: 0, End: last,
+  const isShown = place => row.cells[place].getClientRects().length > 0; // columns may be left out
+  const along = (place, step) => {
+    for (let next = place + step; next >= FIRST && next <= last; next += step) if (isShown(next)) return next;
+    return step < 0 ? 0 : place;
   };
-  if (key in across) return row.cells[across[key]];
+  const across = {
+    ArrowLeft: isName ? 0 : along(cell.cellIndex, -1),
+    ArrowRight: along(isName ? FIRST - 1 : cell.cellIndex, 1),
+    Home: 0, End: along(last + 1, -1),
+  };
+  if (key in across) return row.cells[Math.max(across[key], 0)];
   const step = { ArrowUp: -1, ArrowDown: 1 }[key];
   return (step && neighbourOf(row, step)?.cells[isName ? 0 : cell.cellIndex]) || null;
 }
@@ -183,7 +187,7 @@ table.addEventListener("click", event => {
 });
 table.tHead.addEventListener("click", event => {
   const head = event.target.closest("a");
-  if (!head) return;
+  if (!head || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   opener = head;
   look("", head.textContent);
@@ -221,7 +225,11 @@ function close() {
 }
 at("close").addEventListener("click", close);
 document.addEventListener("keydown", event => {
-  if (event.key === "Escape" && !details.hidden) event.target === asked ? look("", "") : close();
+  if (event.key === "Escape" && !details.hidden) {
+    event.preventDefault(); // it would also empty the question
+    if (event.target === asked) look("", "");
+    else close();
+  }
   else if (event.key === "/" && !event.target.closest("input, textarea, select")) {
     event.preventDefault();
     asked.focus();

@@ -28,12 +28,12 @@ function ordering(order) {
 let rows = [];
 let laidOut = 0;
 
-// Shows the models that match; gives how many. Without a question, families stay folded unless they are `open`.
+// Shows the models that match; gives them in their order. Without a question, families stay folded unless they are `open`.
 export function show({ matches, isAsked, order, open, shut }) {
   const shown = models.filter(matches);
   const compare = ordering(order);
   if (compare) {
-    rows = [...shown].sort(compare).map(model => model.row);
+    rows = shown.sort(compare).map(model => model.row);
   } else {
     const wanted = new Map(families.map(family => [family.name, []]));
     for (const model of shown) wanted.get(model.family).push(model.row);
@@ -54,10 +54,10 @@ export function show({ matches, isAsked, order, open, shut }) {
   laidOut = 0;
   body.replaceChildren();
   extend();
-  return shown.length;
+  return shown;
 }
 
-function counted(some, all) {
+export function counted(some, all) {
   const noun = all === 1 ? "model" : "models";
   return some === all ? `${all} ${noun}` : `${some} of ${all} ${noun}`;
 }

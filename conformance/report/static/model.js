@@ -85,6 +85,6 @@ export const known = {
       ["changed", model => compared.changes[model.place] !== undefined],
       ...kinds.filter(kind => kind !== "removed").map(kind => [kind, model => isOfKind(model, kind)]),
     ],
-    ["encoder", model => claims.some(([id], place) => id === "pre_logits_supported" && model.codes[place] === "n")],
+    ["encoder", model => model.kind !== "" && claims.some(([id], place) => id === "pre_logits_supported" && model.codes[place] === "n")],
   ]),
 };
