@@ -576,6 +576,16 @@ def test_arrow_keys_pass_over_columns_that_are_left_out(opened):
     assert tab.evaluate("document.activeElement.tagName") == "TH"
 
 
+def test_a_cell_that_has_the_focus_says_its_verdict_in_words(opened):
+    run = run_of(1)
+    tab = opened(run, "#order=model")
+    tab.focus("#cells tbody th")
+    tab.keyboard.press("ArrowRight")
+    claim = run.header.claims[0].id
+    verdict = run.records[0].cells[claim].verdict
+    assert tab.evaluate("document.activeElement.ariaLabel").startswith(f"{claim}: {verdict}".replace("_app", " app"))
+
+
 def test_what_is_copied_stands_in_the_order_that_is_shown(opened):
     tab = opened(run_of(20), "#order=params&q=not swin", permissions=["clipboard-read", "clipboard-write"])
     tab.click("text=Copy")

@@ -117,6 +117,9 @@ function select(cell, isLookedAt = true) {
   if (!cell) return;
   if (isLookedAt) cell.setAttribute("aria-current", "true");
   cell.tabIndex = 0;
+  const model = byRow.get(cell.parentElement);
+  // A sign alone says little to those who hear it.
+  if (model && cell.cellIndex >= FIRST) cell.setAttribute("aria-label", title(model, cell.cellIndex - FIRST));
 }
 
 function bodyCell(node) {
