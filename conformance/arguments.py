@@ -152,6 +152,16 @@ def targets(files: list[Path], output: Path | None, suffix: str) -> list[Path | 
     return list(found)
 
 
+def not_over(target: Path, read: Iterable[Path]) -> None:
+    """See to it that a file which is read is not what is written.
+
+    Raises:
+        CouldNotRun: It is.
+    """
+    if target.resolve() in [file.resolve() for file in read]:
+        raise CouldNotRun(f"{str(target)!r} is read here and would be written over; choose another --output")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that whoever reads it finds the old file or the whole new one.
 

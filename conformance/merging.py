@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from conformance.record import Footer, Header, Record, Run, count, printable
+from conformance.record import Footer, Header, Record, Run, count
 
 _FACTS = ("schema", "suite", "timm", "torch", "python", "machine", "tier", "claims")
 """What the headers of one audit's shards have in common; `started` varies."""
@@ -27,10 +27,10 @@ def merge(runs: Mapping[str, Run]) -> Run:
     for name, run in runs.items():
         shard = run.header.shard
         if shard is None:
-            raise NotOneAudit(f"{_named(name)} is no shard; merge joins what audit --shard K/N wrote")
+            raise NotOneAudit(f"{name} is no shard; merge joins what audit --shard K/N wrote")
         _check_same(first, runs[first].header, name, run.header)
         if shard.number in numbers:
-            both = f"{_named(numbers[shard.number])} and {_named(name)}"
+            both = f"{numbers[shard.number]} and {name}"
             raise NotOneAudit(f"{both} are both shard {shard.number}/{shard.of}; name each shard once")
         numbers[shard.number] = name
     whole = runs[first].header.shard
@@ -47,15 +47,13 @@ def _check_same(first: str, known: Header, name: str, header: Header) -> None:
     for fact in _FACTS:
         if getattr(known, fact) != getattr(header, fact):
             told = "" if fact == "claims" else f": {getattr(known, fact)} and {getattr(header, fact)}"
-            raise NotOneAudit(
-                f"{_named(first)} and {_named(name)} are of different audits ({fact} differ{told}); merge shards of one"
-            )
+            raise NotOneAudit(f"{first} and {name} are of different audits ({fact} differ{told}); merge shards of one")
     ours, theirs = known.shard, header.shard
     assert ours is not None
     assert theirs is not None
     if (ours.of, ours.subjects, ours.models) != (theirs.of, theirs.subjects, theirs.models):
-        left = f"{_named(first)} is a shard of {ours.subjects} models in {ours.of}"
-        right = f"{_named(name)} one of {theirs.subjects} in {theirs.of}"
+        left = f"{first} is a shard of {ours.subjects} models in {ours.of}"
+        right = f"{name} one of {theirs.subjects} in {theirs.of}"
         raise NotOneAudit(f"{left}, {right}, or of other names; merge shards of one audit")
 
 
@@ -65,8 +63,7 @@ def _joined(runs: Mapping[str, Run], subjects: int) -> Run:
         for record in run.records:
             if record.model in records:
                 raise NotOneAudit(
-                    f"{printable(record.model)!r} is in {_named(records[record.model][0])} and in {_named(name)}; "
-                    "audit these shards again"
+                    f"{record.model!r} is in {records[record.model][0]} and in {name}; audit these shards again"
                 )
             records[record.model] = (name, record)
     if len(records) != subjects:
@@ -79,7 +76,3 @@ def _joined(runs: Mapping[str, Run], subjects: int) -> Run:
     )
     ordered = tuple(records[model][1] for model in sorted(records))
     return Run(header=header, records=ordered, footer=Footer(subjects=subjects, verdicts=count(ordered)))
-
-
-def _named(name: str) -> str:
-    return printable(name)

@@ -303,7 +303,7 @@ def test_shards_are_merged_and_a_hole_is_told(recorded):
         ([*names[:2], "missing.jsonl"], "missing.jsonl"),
     ):
         assert said in complaint(command("merge", *words, "--output", "no.jsonl", cwd=recorded))
-    assert "written over a shard" in complaint(command("merge", *names, "--output", names[0], cwd=recorded))
+    assert "would be written over" in complaint(command("merge", *names, "--output", names[0], cwd=recorded))
     assert read_run(recorded / names[0]) == runs[names[0]]
     assert not (recorded / "no.jsonl").exists()
 

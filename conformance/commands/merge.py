@@ -25,8 +25,7 @@ def merge(
     from conformance.record_file import packed
 
     arguments.writable(output)
-    if output.resolve() in [file.resolve() for file in files]:
-        raise CouldNotRun(f"{str(output)!r} would be written over a shard; choose another --output")
+    arguments.not_over(output, files)
     if len({file.resolve() for file in files}) < len(files):
         raise CouldNotRun("a file is named twice; name each shard once")
     try:

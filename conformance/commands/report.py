@@ -66,14 +66,14 @@ def report(
     targets = arguments.targets(files, output, SUFFIXES[form])
     if index and output is not None and arguments.writable(output / INDEX) in targets:
         raise CouldNotRun(f"the page of a run would be {INDEX} itself; give its file another name")
-    for file in since or ():
-        if file.resolve() in [target.resolve() for target in targets if target is not None]:
-            raise CouldNotRun(f"{str(file)!r} would be written over; choose another --output")
-    runs = [read(file) for file in files]
     if since and form != "html":
         raise CouldNotRun(
             f"--since is for pages, and {form} was asked for; gate and upgrade tell changes in other formats"
         )
+    for target in targets:
+        if target is not None:
+            arguments.not_over(target, since or ())
+    runs = [read(file) for file in files]
     # All of them before the first is written.
     contents = _pages(runs, since) if since else [render(run, form) for run in runs]
     for target, content in zip(targets, contents, strict=True):

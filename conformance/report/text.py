@@ -123,8 +123,9 @@ def instead(remedy: Remedy) -> str:
 def title(run: Run) -> str:
     """What was audited, on one line."""
     header = run.header
+    part = f", shard {header.shard.number}/{header.shard.of}" if header.shard is not None else ""
     return printable(
-        f"timm {header.timm}, torch {header.torch}, Python {header.python}, {header.tier} tier: "
+        f"timm {header.timm}, torch {header.torch}, Python {header.python}, {header.tier} tier{part}: "
         f"{counted(len(run.records), 'model')} \N{MULTIPLICATION SIGN} {counted(len(header.claims), 'claim')}"
     )
 

@@ -62,6 +62,8 @@ EVERYTHING = ["vit_tiny", "vgg11", "resnetv2_50", "resnet18"]
         ("model:resnet18*18", []),
         ("model:r*n*t*50", ["resnetv2_50"]),
         ("family:vgg,resnet", ["vgg11", "resnet18"]),
+        ('family:"vgg,resnet"', []),
+        ('reason:"memory, ran"', []),
         (f"reason:{'*e' * 30}*q*zz*", []),
         ("resnet 50", ["resnetv2_50"]),
         ('"vit_tiny vision"', ["vit_tiny"]),

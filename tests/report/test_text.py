@@ -16,7 +16,9 @@ from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.formats import SUFFIXES, render
 from conformance.report.machine import as_json
 from conformance.report.markdown import markdown
-from conformance.report.text import print_claim, print_claims, print_record, print_summary
+from conformance.report.page import page
+from conformance.report.text import print_claim, print_claims, print_record, print_summary, title
+from conformance.run.shards import shard_of
 from tests.report.synthetic import entries, finished, one_cell, run_of
 
 HOSTILE = "[bold]x[/bold] \x1b[31m\x07\u202e [/nothing] <script>alert(1)</script> | `a` @everyone ![i](http://x.invalid)\nline"
@@ -54,6 +56,15 @@ def test_the_summary_says_counts_causes_the_file_and_what_to_do_next():
     assert "Records:  some dir/run.jsonl\n" in text
     assert "timm-conformance report 'some dir/run.jsonl'\n" in text
     assert "timm-conformance show " in text
+
+
+def test_a_shard_is_called_one():
+    run = run_of(3)
+    header = msgspec.structs.replace(run.header, shard=shard_of([record.model for record in run.records] * 3, 2, 3))
+    shard = msgspec.structs.replace(run, header=header)
+    assert "core tier, shard 2/3: 3 models" in printed(lambda console: print_summary(shard, "run.jsonl", console))
+    assert "2 of 3, of 9 models" in page(shard)
+    assert "shard" not in title(run)
 
 
 def test_commands_to_copy_are_never_broken_across_lines():

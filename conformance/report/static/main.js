@@ -1,6 +1,6 @@
 // The page's state is its address: what is asked, in which order, what is unfolded, what is looked at.
 
-import { FIRST, byRow, claims, compareWith, comparedWith, families, groups, known, models, since, table } from "./model.js";
+import { FIRST, byName, byRow, claims, compareWith, comparedWith, families, groups, known, models, since, table } from "./model.js";
 import { isAsked, toggled, understand } from "./query.js";
 import { begin, counted, firstCell, hide, layOutAll, mark, neighbourOf, show } from "./matrix.js";
 import { exists, linkNames, ofCell, ofClaim, ofModel, title } from "./details.js";
@@ -47,8 +47,7 @@ function render() {
   const question = understand(state.q, known);
   shown = show({ matches: question.matches, isAsked: !question.isEmpty, order: state.order, open: state.open, shut });
   at("unfold").textContent = isAllOpen() ? "Fold all" : "Unfold all";
-  at("shown").textContent = shown.length === models.length
-    ? counted(models.length, models.length) : counted(shown.length, models.length);
+  at("shown").textContent = counted(shown.length, models.length);
   at("problem").textContent = question.problems.join(" ");
   document.querySelector(".none").hidden = shown.length > 0;
   for (const chip of form.querySelectorAll("[data-ask]")) {
@@ -59,9 +58,13 @@ function render() {
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
+// The model that is looked at, and the place of the claim, or -1.
+function looked() {
+  return { model: byName.get(state.model), place: claims.findIndex(([id]) => id === state.claim) };
+}
+
 function say() {
-  const model = models.find(one => one.name === state.model);
-  const place = claims.findIndex(([id]) => id === state.claim);
+  const { model, place } = looked();
   const parts = model ? (place < 0 ? ofModel(model, copy) : ofCell(model, place, copy)) : place < 0 ? [] : ofClaim(state.claim);
   const isInside = details.contains(document.activeElement);
   at("said").replaceChildren(...parts);
@@ -72,7 +75,7 @@ function say() {
     current.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
   }
   at("told").textContent = parts.length ? `Details of ${at("said").querySelector("h3").textContent}` : "";
-  if (isInside) at("said").querySelector("h3")?.focus();
+  if (isInside) goThere();
 }
 
 // Whatever the address says, the controls and the table say too.
@@ -83,9 +86,13 @@ function follow() {
   if (earlier) earlier.value = state.since;
   mark(comparedWith());
   for (const box of form.querySelectorAll("[data-group]")) box.checked = !state.hide.has(box.dataset.group);
-  hide(groups.map((group, place) => ({ ...group, place })).filter(group => state.hide.has(group.name)));
+  hideColumns();
   render();
   say();
+}
+
+function hideColumns() {
+  hide(groups.map((group, place) => ({ ...group, place })).filter(group => state.hide.has(group.name)));
 }
 
 // The table may be in the order of a claim, which the list does not offer on its own.
@@ -218,10 +225,9 @@ table.addEventListener("mouseover", event => {
 });
 // Back to where the details were opened from: a link, or the cell of the table that they are about.
 function close() {
-  const row = models.find(model => model.name === state.model)?.row;
-  const place = claims.findIndex(([id]) => id === state.claim);
+  const { model, place } = looked();
   look("", "");
-  if (!opener && row?.isConnected) select(row.cells[place < 0 ? 0 : place + FIRST]);
+  if (!opener && model?.row.isConnected) select(model.row.cells[place < 0 ? 0 : place + FIRST]);
   const target = opener?.isConnected ? opener : current;
   opener = null;
   target?.focus();
@@ -232,8 +238,7 @@ document.addEventListener("keydown", event => {
     event.preventDefault(); // it would also empty the question
     if (event.target === asked) look("", "");
     else close();
-  }
-  else if (event.key === "/" && !event.target.closest("input, textarea, select")) {
+  } else if (event.key === "/" && !event.target.closest("input, textarea, select")) {
     event.preventDefault();
     asked.focus();
   }
@@ -271,7 +276,7 @@ form.addEventListener("change", event => {
   if (event.target.checked) state.hide.delete(group);
   else state.hide.add(group);
   write();
-  hide(groups.map((one, place) => ({ ...one, place })).filter(one => state.hide.has(one.name)));
+  hideColumns();
 });
 at("unfold").addEventListener("click", () => {
   state.open = isAllOpen() ? new Set() : new Set(families.map(family => family.name));

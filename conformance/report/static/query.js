@@ -31,7 +31,9 @@ export function understand(text, known) {
     } else if (isWord && value === "not") {
       isNegated = true;
     } else {
-      const test = field === undefined ? word(value, raw.startsWith('"'), known, problems) : fielded(field, sign, value, known, problems);
+      const isQuoted = raw.startsWith('"');
+      const test = field === undefined
+        ? word(value, isQuoted, known, problems) : fielded(field, sign, value, isQuoted, known, problems);
       const excludes = isNegated !== (minus === "-");
       if (test) alternatives.at(-1).push(excludes ? model => !test(model) : test);
       isNegated = false;
@@ -46,12 +48,12 @@ export function understand(text, known) {
 }
 
 function word(value, isQuoted, known, problems) {
-  const begun = isQuoted ? null : /^-?([\w-]+)(?::|[<>]=?|=)$/.exec(value);
+  if (isQuoted) return model => model.text.includes(value);
+  const begun = /^-?([\w-]+)(?::|[<>]=?|=)$/.exec(value);
   if (begun) problems.push(`${begun[1]} is asked for nothing: write what it should be, as in ${begun[0]}…`);
-  else if (!isQuoted && known.claims.includes(value)) problems.push(`${value} is a claim: ask ${value}:holds or ${value}:violated.`);
-  else if (value === "-") return null;
-  else if (!isQuoted && value.includes("*")) return globbed(value, model => model.text.split(" "));
-  else return model => model.text.includes(value);
+  else if (known.claims.includes(value)) problems.push(`${value} is a claim: ask ${value}:holds or ${value}:violated.`);
+  else if (value.includes("*")) return globbed(value, model => model.text.split(" "));
+  else if (value !== "-") return model => model.text.includes(value);
   return null;
 }
 
@@ -89,13 +91,13 @@ export function toggled(text, term) {
   return (isAsked(text, term) ? without : without.map(terms => [...terms, term])).map(terms => terms.join(" ")).join(" or ");
 }
 
-function fielded(field, sign, value, known, problems) {
+function fielded(field, sign, value, isQuoted, known, problems) {
   if (NUMBERS.includes(field)) return number(field, sign, value, problems);
   if (sign !== ":" && sign !== "=") {
     problems.push(`${field} is no number: ask with ${field}:${value}.`);
     return null;
   }
-  if (TEXTS.includes(field)) return textual(field, value, known);
+  if (TEXTS.includes(field)) return textual(field, isQuoted ? [value] : value.split(",").filter(Boolean), known);
   if (field === "is") {
     const flag = known.flags.get(value);
     if (!flag && value === "removed") problems.push("Models that are not in this run stand under Changes.");
@@ -123,15 +125,13 @@ function claimed(places, value, problems) {
   return wanted.length ? model => places.some(place => wanted.some(is => is(model.codes[place]))) : null;
 }
 
-function textual(field, value, known) {
-  const several = value.split(",").filter(Boolean);
-  if (several.length > 1) {
-    const tests = several.map(one => textual(field, one, known));
-    return model => known.texts[field](model).includes(value) || tests.some(test => test(model));
-  }
-  if (value.includes("*")) return globbed(value, known.texts[field]);
-  const isName = field === "family" && known.families.has(value);
-  return model => known.texts[field](model).some(text => (isName ? text === value : text.includes(value)));
+function textual(field, values, known) {
+  const tests = values.map(value => {
+    if (value.includes("*")) return globbed(value, known.texts[field]);
+    const isName = field === "family" && known.families.has(value);
+    return model => known.texts[field](model).some(text => (isName ? text === value : text.includes(value)));
+  });
+  return model => tests.some(test => test(model));
 }
 
 function number(field, sign, value, problems) {
