@@ -14,6 +14,7 @@ import torch
 
 from conformance.engine.threads import leave_out_threads
 from conformance.run.examiner import receivers
+from tests.report.synthetic import run_of, write
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -21,6 +22,13 @@ def torch_works_alone():
     """Threads that spin after they helped with a sum, or that bring the tests, would look like a model's."""
     torch.set_num_threads(1)
     leave_out_threads(receivers())
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A directory with a run's records, `run.jsonl`."""
+    write(run_of(20), tmp_path / "run.jsonl")
+    return tmp_path
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -54,3 +54,17 @@ def until(tab, expression):
             return
         tab.wait_for_timeout(50)
     raise AssertionError(f"never true: {expression}")
+
+
+MODELS = "#cells tbody tr:not(.f):not(.rest)"
+"""Rows of models: neither of families nor the one at the end, which more rows take the place of."""
+
+
+def shown(tab):
+    """The names of the models whose rows are laid out."""
+    return tab.locator(f"{MODELS} th").all_text_contents()
+
+
+def focused(tab):
+    """The text of what has the focus."""
+    return tab.evaluate("document.activeElement.textContent.trim()")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
-import shlex
 from collections import Counter
 from importlib.resources import files
 
@@ -16,19 +14,12 @@ import pytest
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.page import page as rendered
 from conformance.report.scripts import script
-from tests.report.conftest import until
-from tests.report.synthetic import FAMILIES, entries, finished, one_cell, run_of
+from tests.report.conftest import MODELS, shown, until
+from tests.report.synthetic import entries, finished, run_of
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&amp;\x00\u202e"
 )
-
-
-MODELS = "#cells tbody tr:not(.f):not(.rest)"
-
-
-def shown(tab):
-    return tab.locator(f"{MODELS} th").all_text_contents()
 
 
 def test_families_are_folded_and_unfold_into_their_models(opened):
@@ -182,97 +173,6 @@ def test_what_is_found_can_be_taken_elsewhere(opened, form):
         assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in names]
 
 
-def test_a_cell_says_its_reason_when_clicked_and_when_pointed_at(opened):
-    cell = Cell(
-        verdict=Verdict.VIOLATED, evidence=Evidence.MEASURED, reason="it is off", cause="c1", witness={"error": 0.5}
-    )
-    tab = opened(one_cell(cell), "#order=model")
-    spot = tab.locator("#cells tbody td.vm")
-    spot.hover()
-    assert spot.get_attribute("title") == "scripts: violated (measured). it is off"
-    spot.click()
-    said = tab.text_content("#said")
-    for words in ("shvit_s1: scripts", "violated (measured)", "it is off", "error: 0.5", "Claim (must)", "Cause c1"):
-        assert words in said
-    tab.click("#close")
-    assert tab.is_hidden("#details")
-
-
-def test_a_remedy_is_shown_as_code_to_copy(opened):
-    code = "with hook:\n    logits = model(x)"
-    remedy = Remedy(text="Do it by hand.", code=code, evidence=Evidence.PROVED)
-    cell = Cell(verdict=Verdict.VIOLATED, evidence=Evidence.OBSERVED, reason="r", remedy=remedy)
-    tab = opened(one_cell(cell), "#order=model")
-    tab.click("#cells tbody td.vo")
-    assert "Instead (proved): Do it by hand." in tab.text_content("#said")
-    assert tab.text_content("#said pre >> nth=0") == code
-    tab.click("#cells tbody th")
-    assert "Instead (proved): Do it by hand." in tab.text_content("#said .all")
-
-
-def test_a_models_name_says_its_facts_and_all_of_its_claims_faults_first(opened):
-    run = run_of(1)
-    cells = {**run.records[0].cells, "keeps_dtype": Cell(verdict=Verdict.UNDECIDED, reason="who knows")}
-    cells["builds"] = Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED)
-    tab = opened(finished([msgspec.structs.replace(run.records[0], cells=cells)], run.header.claims), "#order=model")
-    tab.click("#cells tbody th")
-    assert "3\N{MULTIPLICATION SIGN}224" in tab.text_content("#said .facts")
-    items = tab.locator("#said .all summary code").all_text_contents()
-    assert sorted(items) == sorted(cells)
-    assert items.index("keeps_dtype") < items.index("builds")
-
-
-def test_a_model_says_what_it_gives_and_where_it_is_registered(opened):
-    tab = opened(run_of(4), "#order=model")
-    tab.click("#cells tbody th")
-    name = tab.text_content("#said h3")
-    number = int(name.partition(".")[0].split("_")[-1])
-    assert "2\N{MULTIPLICATION SIGN}197\N{MULTIPLICATION SIGN}768" in tab.text_content("#said .small")
-    assert "2\N{MULTIPLICATION SIGN}1000, 2\N{MULTIPLICATION SIGN}10" in tab.text_content("#said .small")
-    link = tab.get_attribute("#said a[href^=https]", "href")
-    family = FAMILIES[number]
-    assert link.endswith(f"pytorch-image-models/blob/v1.0.31/timm/models/{family}.py#L{number + 1}")
-
-
-def test_sources_of_others_are_no_links(opened):
-    run = run_of(1)
-    for source in ("mine/models.py:7", None):
-        record = msgspec.structs.replace(run.records[0], source=source)
-        tab = opened(finished([record], run.header.claims), f"#model={record.model}")
-        assert tab.locator("#said a[href^=http]").count() == 0
-        assert (source or "Outputs") in tab.text_content("#said")
-
-
-def test_a_models_neighbours_are_those_of_its_size(opened):
-    run = run_of(200)
-    record = run.records[7]
-    family = [one for one in run.records if one.module == record.module and one is not record]
-    nearest = sorted(family, key=lambda one: abs(math.log(one.params / record.params)))[:8]
-    tab = opened(run, f"#model={record.model}")
-    named = tab.locator("#said table:has-text('faults') tbody td:first-child").all_text_contents()
-    assert named == [one.model for one in sorted(nearest, key=lambda one: one.params)]
-    tab.click(f"#said >> text={named[0]}")
-    assert tab.text_content("#said h3") == named[0]
-    assert tab.evaluate("document.activeElement.textContent") == named[0]
-
-
-def test_a_claim_says_why_it_matters_and_why_it_fails(opened):
-    run = run_of(100)
-    tab = opened(run, "#q=vit")
-    tab.click("#cells .ids a >> text='scripts'")
-    said = tab.text_content("#said")
-    assert "Whoever serves a model calls scripts." in said
-    assert "timm documentation: feature extraction" in said
-    red = Counter(
-        record.cells["scripts"].cause
-        for record in run.records
-        if record.cells["scripts"].verdict in (Verdict.VIOLATED, Verdict.UNDECIDED)
-    )
-    told = tab.locator("#said .causes-of > li a").all_text_contents()
-    assert told == ["1 model" if number == 1 else f"{number} models" for _, number in red.most_common()]
-    assert "q=vit" in tab.evaluate("location.hash")
-
-
 def test_the_table_stands_in_the_order_of_a_claim(opened):
     run = run_of(40)
     tab = opened(run, "#claim=scripts")
@@ -289,58 +189,6 @@ def test_the_table_stands_in_the_order_of_a_claim(opened):
     assert tab.input_value("#order") == "scripts"
     tab.select_option("#order", "model")
     assert tab.get_attribute("#cells .ids .model", "aria-sort") == "ascending"
-
-
-def test_enter_goes_on_to_what_is_said_and_escape_back(opened):
-    tab = opened(run_of(5), "#order=model")
-    tab.focus("#cells tbody th >> nth=0")
-    tab.keyboard.press("Enter")
-    assert tab.evaluate("document.activeElement.tagName") == "TH"
-    assert tab.text_content("#told") == f"Details of {tab.text_content('#said h3')}"
-    tab.keyboard.press("Enter")
-    assert tab.evaluate("document.activeElement.tagName") == "H3"
-    tab.keyboard.press("Escape")
-    assert tab.evaluate("document.activeElement.tagName") == "TH"
-    assert tab.is_hidden("#details")
-
-
-def test_names_of_models_lead_to_them(opened):
-    run = run_of(40)
-    tab = opened(run)
-    tab.click("#causes ~ .scroll summary >> nth=0")
-    link = tab.locator("#causes ~ .scroll details[open] .names a >> nth=1")
-    name = link.text_content()
-    tab.fill("#q", "swin")
-    link.click()
-    assert "q=swin" in tab.url
-    assert tab.text_content("#said h3") == name
-
-
-def test_what_is_looked_at_hides_no_cell(opened):
-    tab = opened(run_of(5), "#order=model", viewport={"width": 1280, "height": 800})
-    tab.click("#cells tbody td:last-child >> nth=0")
-    assert tab.is_visible("#details")
-    cell = tab.locator("#cells tbody td:last-child >> nth=0").bounding_box()
-    assert cell["x"] + cell["width"] <= tab.locator("#details").bounding_box()["x"]
-
-
-def test_the_keyboard_alone_reaches_every_reason(opened):
-    run = run_of(3)
-    tab = opened(run, "#order=model")
-    tab.focus("#cells tbody [tabindex='0']")
-    tab.keyboard.press("ArrowDown")
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("Enter")
-    model, claim = run.records[1].model, run.header.claims[1].id
-    assert tab.text_content("#said h3") == f"{model}: {claim}"
-    tab.keyboard.press("End")  # the details follow
-    assert tab.text_content("#said h3") == f"{model}: {run.header.claims[-1].id}"
-    tab.keyboard.press("Home")
-    assert tab.text_content("#said h3") == model
-    tab.keyboard.press("Escape")
-    assert tab.is_hidden("#details")
-    assert tab.evaluate("document.activeElement.textContent") == model
 
 
 def test_no_text_of_a_record_runs(opened):
@@ -456,64 +304,6 @@ def test_names_at_the_top_of_two_modules_differ():
     assert "export " not in re.sub(r"//.*", "", whole)
 
 
-def focused(tab):
-    return tab.evaluate("document.activeElement.textContent.trim()")
-
-
-def test_folding_keeps_the_focus(opened):
-    tab = opened(run_of(40))
-    for key in ("Enter", "Space"):
-        name = tab.locator("#cells .fold >> nth=2")
-        name.focus()
-        tab.keyboard.press(key)
-        assert focused(tab) == name.text_content()
-    tab.focus("#cells tbody th >> nth=1")
-    tab.keyboard.press("Enter")
-    tab.keyboard.press("ArrowDown")
-    assert focused(tab) == shown(tab)[0]
-
-
-def test_details_that_a_link_opens_have_the_focus_and_give_it_back(opened):
-    tab = opened(run_of(40), "#q=vit")
-    tab.click("#causes ~ .scroll summary >> nth=0")
-    link = tab.locator("#causes ~ .scroll details[open] .names a >> nth=1")
-    link.wait_for()
-    for opener in (link, tab.locator("#cells .ids a >> nth=3")):
-        opener.focus()
-        tab.keyboard.press("Enter")
-        until(tab, "document.activeElement.tagName === 'H3'")
-        tab.keyboard.press("Escape")
-        assert focused(tab) == opener.text_content()
-        assert tab.input_value("#q") == "vit"
-
-
-def test_a_link_that_only_asks_leads_to_the_question(opened):
-    tab = opened(run_of(40), "#claim=scripts")
-    tab.focus("#said .counts a >> nth=0")
-    tab.keyboard.press("Enter")
-    until(tab, "document.getElementById('details').hidden")
-    assert tab.evaluate("document.activeElement.id") == "q"
-
-
-def test_closing_leads_to_the_model_that_was_read(opened):
-    run = run_of(100)
-    tab = opened(run, "#open=vit")
-    first, other = shown(tab)[:2]
-    tab.click(f"#cells th >> text={first}")
-    tab.click(f"#said a >> text={other}")
-    until(tab, f"document.querySelector('#said h3').textContent === '{other}'")
-    tab.keyboard.press("Escape")
-    assert focused(tab) == other
-
-
-def test_a_link_to_a_section_leaves_the_view_as_it_is(opened):
-    tab = opened(run_of(40), "#q=vit&open=swin")
-    tab.click("nav >> text=Claims")
-    assert tab.input_value("#q") == "vit"
-    assert tab.evaluate("location.hash") == "#q=vit&open=swin"
-    assert focused(tab) == "Claims"
-
-
 def test_a_chip_filters_each_side_of_or(opened):
     tab = opened(run_of(40), '#q=vit or "a  b" or swin')
     chip = tab.locator("[data-ask='any:violated']")
@@ -551,39 +341,6 @@ def test_names_with_commas_are_kept_in_the_address(opened):
     tab.click("#cells .fold >> nth=0")
     tab.reload()
     assert len(shown(tab)) == 1
-
-
-@pytest.mark.parametrize("name", ["a b", "x; touch y", "q\"uo'te", "$& $1", "MODEL CLAIM"])
-def test_lines_to_copy_are_safe_to_paste(opened, name):
-    run = run_of(1)
-    record = msgspec.structs.replace(run.records[0], model=name)
-    tab = opened(finished([record], run.header.claims), "#order=model")
-    tab.click("#cells tbody td:last-child")
-    line = tab.locator("#said pre").last.text_content().splitlines()[-1]
-    claim = run.header.claims[-1].id
-    assert shlex.split(line) == ["timm-conformance", "show", name, "--claim", claim, "--repro"]
-
-
-def test_arrow_keys_pass_over_columns_that_are_left_out(opened):
-    tab = opened(run_of(3), "#order=model&hide=classifier")
-    hidden = [entry.id for entry in run_of(1).header.claims if entry.group == "classifier"]
-    tab.click("#cells tbody td >> nth=2")
-    for _ in range(30):
-        tab.keyboard.press("ArrowRight")
-        assert not any(f"claim={claim}" in tab.evaluate("location.hash") for claim in hidden)
-    assert f"claim={run_of(1).header.claims[-1].id}" in tab.evaluate("location.hash")
-    tab.keyboard.press("Home")
-    assert tab.evaluate("document.activeElement.tagName") == "TH"
-
-
-def test_a_cell_that_has_the_focus_says_its_verdict_in_words(opened):
-    run = run_of(1)
-    tab = opened(run, "#order=model")
-    tab.focus("#cells tbody th")
-    tab.keyboard.press("ArrowRight")
-    claim = run.header.claims[0].id
-    verdict = run.records[0].cells[claim].verdict
-    assert tab.evaluate("document.activeElement.ariaLabel").startswith(f"{claim}: {verdict}".replace("_app", " app"))
 
 
 def test_what_is_copied_stands_in_the_order_that_is_shown(opened):

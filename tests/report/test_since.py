@@ -10,16 +10,11 @@ from conformance.gate.compare import compare
 from conformance.gate.expectations import Expectations
 from conformance.record import Evidence
 from conformance.report.since import OtherRelease, since
-from tests.report.conftest import until
+from tests.report.conftest import MODELS, shown, until
 from tests.report.synthetic import before, finished, run_of
 
 RUN = run_of(40)
 NEW, BROKEN, MENDED, DRIFTED, WIDER, *OTHERS = (record.model for record in RUN.records)
-MODELS = "#cells tbody tr:not(.f):not(.rest)"
-
-
-def shown(tab):
-    return tab.locator(f"{MODELS} th").all_text_contents()
 
 
 def upgraded(**sides):
