@@ -27,7 +27,7 @@ from conformance.claims.claim import (
 from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.release import OUTPUTS
-from conformance.subject import Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
+from conformance.subject import NotRepeated, Pass, RealSubject, Shapes, Subject, Unmodelled, leave_out_threads
 from conformance.subject.passes import tensors_of
 from conformance.subject.refusals import SOURCE_PLACE, is_of_meta, is_raised_by_a_statement
 from conformance.subject.subject import BATCH
@@ -41,6 +41,9 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.…/])/(?:[^\s/'\",:;()]{1,255}/){1,50}(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\]{1,255}\\){1,50}"
 )
 """The directories of an absolute path: another machine has others."""
+
+ROUNDING_OF_SINGLE = 2.0**-23
+"""Relative: float32's eps."""
 
 OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contiguous", re.IGNORECASE)
 """In the message of what real tensors may allow: meta kernels lay some results out in memory in another way."""
@@ -165,7 +168,11 @@ class Examination:
             better, failed = self._computed(claim, DOUBLE, seeds)
             # Models promise float32: a constant of that dtype, or a cast to it, is no fault of theirs.
             is_of_dtype = failed or (better.verdict is Verdict.VIOLATED and better.evidence is Evidence.OBSERVED)
-            if not is_of_dtype or cell.verdict is not Verdict.HOLDS:
+            if cell.verdict is Verdict.HOLDS and _is_below_float32(better):
+                return undecided(
+                    f"{better.reason}: less than what float32, which shows none, keeps of a constant"
+                ), False
+            if not is_of_dtype:
                 return better, failed
         if cell.verdict is Verdict.HOLDS:  # within a wider bound, which the cell must say
             cell = msgspec.structs.replace(cell, witness={"dtype": "float32"})
@@ -215,6 +222,13 @@ def decide(name: str, claim_ids: Iterable[str]) -> Record:
     return msgspec.structs.replace(facts, cells=cells, cost=cost)
 
 
+def _is_below_float32(cell: Cell) -> bool:
+    """Whether what was measured to differ is less than the rounding of one float32: that of a constant, perhaps."""
+    error = (cell.witness or {}).get("max_relative_error")
+    is_measured = cell.verdict is Verdict.VIOLATED and cell.evidence is Evidence.MEASURED
+    return is_measured and isinstance(error, float) and error < ROUNDING_OF_SINGLE
+
+
 def _said(cell: Cell) -> str:
     return {
         Verdict.VIOLATED: "is violated",
@@ -232,6 +246,8 @@ def cell_of(error: BaseException) -> Cell:
     frame = _timm_frame(error)
     where = f" (timm/{frame})" if frame and "timm/" not in reason else ""
     cause = _digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
+    if isinstance(error, NotRepeated):
+        return undecided(f"with other rounding errors it raises {reason}", cause=cause)
     if isinstance(error, Unmodelled):
         return undecided(f"no number stands for {reason}", cause=cause)
     if is_of_meta(_text(error)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import torch
 
 from conformance.claims.claim import holds, is_unprovable, undecided, unprovable, violated
@@ -94,9 +95,12 @@ def confirmed(*passes: Pass) -> Cell:
 
 def judged(difference: Difference, what: str, other: str, *passes: Pass) -> Cell:
     """What a measured difference says of results of `passes`, which `what` and `other` name in the reason."""
-    if difference.is_none:
-        return confirmed(*passes)
     precision = str(difference.dtype).removeprefix("torch.")
+    if difference.is_none:
+        cell = confirmed(*passes)
+        is_wide = cell.verdict is Verdict.HOLDS and difference.dtype is not torch.float64
+        # A bound of another dtype is wider: the cell must say so.
+        return msgspec.structs.replace(cell, witness={"dtype": precision}) if is_wide else cell
     if difference.problem is not None:
         return undecided(f"{what} and {other} could not be compared in {precision}: {difference.problem}")
     if difference.is_none is None:

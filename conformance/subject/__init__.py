@@ -5,12 +5,13 @@ from conformance.engine.shapes import Shapes
 from conformance.engine.threads import leave_out_threads
 from conformance.subject.names import names
 from conformance.subject.passes import Pass
-from conformance.subject.real import RealSubject
+from conformance.subject.real import NotRepeated, RealSubject
 from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
 
 __all__ = [
     "CLASSES",
     "OTHER_CLASSES",
+    "NotRepeated",
     "Pass",
     "RealSubject",
     "Shapes",

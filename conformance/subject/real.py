@@ -36,6 +36,10 @@ class RealPass(Pass):
     """Copies of the tensors that it gave, as they were then."""
 
 
+class NotRepeated(Exception):
+    """What ran raises when it is repeated with other rounding errors: those are ours, and no fault of the model."""
+
+
 def are_equal(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
     """Whether two lists of tensors hold the same numbers; NaN is NaN."""
     return len(left) == len(right) and all(
@@ -253,10 +257,18 @@ class RealSubject(Subject):
             return call()
 
     def difference(self, left: Pass, right: Pass) -> measure.Difference:
-        """How far the results of two calls are from each other."""
+        """How far the results of two calls are from each other.
+
+        Raises:
+            NotRepeated: A call cannot be repeated.
+        """
         assert isinstance(left, RealPass)
         assert isinstance(right, RealPass)
-        return measure.difference(left.as_given, right.as_given, tensors_of(left.again()), tensors_of(right.again()))
+        try:
+            repeated = tensors_of(left.again()), tensors_of(right.again())
+        except Exception as error:
+            raise NotRepeated(f"{type(error).__name__}: {error}") from error
+        return measure.difference(left.as_given, right.as_given, *repeated)
 
     def is_unchanged(self, taken: Pass) -> bool:
         """Whether the tensors that a call gave are what they were then, bit for bit."""
