@@ -6,6 +6,7 @@ import inspect
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils import _pytree
 
 
 class NotSeparable(Exception):
@@ -24,10 +25,15 @@ class Extracted(NamedTuple):
     """What `model(x)` gives, (batch, `model.num_classes`); None for a model without classes."""
 
 
+# Programs that give it can be saved: torch asks for a name that outlives the process.
+_pytree._register_namedtuple(Extracted, serialized_type_name="conformance.Extracted")
+
+
 def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
     """Features, embedding and logits of a batch of images `x`, (batch, channels, height, width), from one pass.
 
-    For a model in eval mode: in training the head is applied twice, with other dropout and moving its statistics.
+    For a model in eval mode: in training the head is applied twice, with other dropout and moving its statistics. And
+    for a model as timm built it: hooks on it, a `forward` of the user's own and what wraps it are passed by.
 
     The logits come from the features, as `model(x)` makes them, and not from the embedding:
     `get_classifier()(pre_logits)` is something else, or fails, for about one model of timm in twelve. That the parts
@@ -35,8 +41,9 @@ def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
     `head_is_pure` say.
 
     Raises:
-        NotSeparable: the model lacks `forward_features` or `forward_head`, its `forward_head` takes no `pre_logits`, or
-            it is an encoder whose `forward_head` is not implemented.
+        NotSeparable: the model lacks `forward_features` or `forward_head`, its `forward_head` takes no `pre_logits`, it
+            is an encoder whose `forward_head` is not implemented, its embedding is not pooled, or its logits are no
+            tensor.
     """
     for method in ("forward_features", "forward_head"):
         if not callable(getattr(model, method, None)):
@@ -54,6 +61,11 @@ def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
         ) from error
     if not isinstance(pre_logits, torch.Tensor):
         raise NotSeparable(f"{type(model).__name__} gives {type(pre_logits).__name__} as pre_logits, not one tensor")
+    if pre_logits.ndim != 2:
+        shape = tuple(pre_logits.shape)
+        raise NotSeparable(f"{type(model).__name__} gives pre_logits of {shape}, not pooled; reset its global_pool")
+    if not isinstance(logits, torch.Tensor | None):
+        raise NotSeparable(f"{type(model).__name__} gives {type(logits).__name__} as logits; call model.eval() first")
     return Extracted(features, pre_logits, logits)
 
 

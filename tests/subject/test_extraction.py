@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -91,3 +92,28 @@ def test_importing_the_package_imports_no_torch():
     subprocess.run([sys.executable, "-c", source], check=True, timeout=120)
     with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
         _ = conformance.extrakt
+
+
+def test_a_program_that_gives_it_is_saved_and_loaded():
+    model, x = timm.create_model("resnet18").eval(), torch.randn(2, 3, 64, 64)
+    file = io.BytesIO()
+    with torch.no_grad():
+        torch.export.save(torch.export.export(Features(model), (x,)), file)
+        file.seek(0)
+        loaded = torch.export.load(file).module()(x)
+    assert isinstance(loaded, conformance.Extracted)
+    assert torch.equal(loaded.pre_logits, conformance.extract(model, x).pre_logits)
+
+
+def test_an_embedding_that_is_not_pooled_is_refused():
+    model = timm.create_model("resnet18").eval()
+    model.reset_classifier(0, "")
+    with pytest.raises(conformance.NotSeparable, match=r"pre_logits of \(2, 512, 2, 2\), not pooled"):
+        conformance.extract(model, torch.randn(2, 3, 64, 64))
+
+
+def test_logits_of_training_that_are_several_are_refused():
+    model = timm.create_model("deit_tiny_distilled_patch16_224").train()
+    model.set_distilled_training(True)
+    with pytest.raises(conformance.NotSeparable, match=r"tuple as logits; call model\.eval\(\) first"):
+        conformance.extract(model, torch.randn(2, 3, 224, 224))
