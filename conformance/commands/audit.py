@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +57,12 @@ def audit(
         str | None,
         typer.Option(metavar="K/N", help="Decide part K of N, of about equal cost; `merge` joins the records."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ADDRESS", help="Decide on a cluster of Ray: one of this machine's own, or a running one."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in FILE.partial.")] = False,
     expectations: ExpectedBy = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For one cell.")] = 300,
@@ -71,6 +77,7 @@ def audit(
     wanted_shard = None if shard is None else arguments.shard_called(shard)
     releases = [release_called(word) for word in timm or [INSTALLED]]
     files = _files(output, [release.version for release in releases])
+    from conformance.claims import CLAIMS
     from conformance.run.local import Selection
 
     names = [names_in(release, imports or ()) for release in releases]
@@ -87,35 +94,62 @@ def audit(
         timeout=timeout,
         memory=memory,
     )
-    code = 0
+    parts = []
     for release, file, everything in zip(releases, files, names, strict=True):
         chosen = everything if matched is None else [name for name in everything if name in matched]
         if not chosen:
             typer.echo(f"timm {release.version} has none of these models; it is left out", err=True)
             continue
+        refuse_contradictions(expected, chosen, CLAIMS, timm=release.version)
         globs = tuple(glob for glob in models or () if any(fnmatch.fnmatchcase(name, glob) for name in chosen))
-        found = _audited(replace(selection, output=file, models=globs, release=release), expected, chosen, everything)
+        parts.append(_Part(replace(selection, output=file, models=globs, release=release), chosen, everything))
+    if cluster is not None:
+        return _decided_on(cluster, parts, expected)
+    code = 0
+    for part in parts:
+        found = _decided_here(part, expected)
         if found not in (0, FINDINGS):
             return found
         code = max(code, found)
     return code
 
 
-def _audited(selection: Selection, expected: Expectations, chosen: list[str], everything: list[str]) -> int:
-    """Decide, say what was found, and give the exit code."""
-    from conformance.claims import CLAIMS
-    from conformance.gate import judge
-    from conformance.report.text import print_summary
+@dataclass(frozen=True)
+class _Part:
+    """What is decided of one release."""
+
+    selection: Selection
+    chosen: list[str]
+    everything: list[str]
+    """The names of the release, by which expectations are judged."""
+
+
+def _decided_here(part: _Part, expected: Expectations) -> int:
+    """Decide on this machine, say what was found, and give the exit code."""
     from conformance.run.local import audit as decide_all
 
-    assert selection.release is not None
-    refuse_contradictions(expected, chosen, CLAIMS, timm=selection.release.version)
-    code = decide_all(selection)
-    if code not in (0, FINDINGS):
-        return code
-    run = read(selection.output)
-    judgement = judge(run, expected, names=everything)
-    print_summary(run, str(selection.output), console(), judgement)
+    return decide_all(part.selection) or _judged(part, expected)
+
+
+def _decided_on(address: str, parts: list[_Part], expected: Expectations) -> int:
+    """Decide everything together on a cluster, say what was found of each release, and give the exit code."""
+    from conformance.run.chosen import chosen, claims_of
+    from conformance.run.cluster import audit as decide_all
+
+    first = parts[0].selection
+    claims = claims_of(first.claims, first.tier)
+    choices = [chosen(part.chosen, claims, first.tier, first.shard) for part in parts]
+    code = decide_all([part.selection for part in parts], choices, address)
+    return code or max(_judged(part, expected) for part in parts)
+
+
+def _judged(part: _Part, expected: Expectations) -> int:
+    from conformance.gate import judge
+    from conformance.report.text import print_summary
+
+    run = read(part.selection.output)
+    judgement = judge(run, expected, names=part.everything)
+    print_summary(run, str(part.selection.output), console(), judgement)
     return 0 if judgement.is_clean else FINDINGS
 
 

@@ -8,7 +8,8 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def choose(config: pytest.Config) -> Chosen:
         pytest.UsageError: An option names a model or a claim that does not exist.
     """
     prepare(config)
-    from conformance.claims import CLAIMS, in_tier
+    from conformance.claims import CLAIMS
     from conformance.subject import names
 
     tier = Tier(config.getoption("timm_tier"))
@@ -92,11 +93,21 @@ def choose(config: pytest.Config) -> Chosen:
             raise pytest.UsageError(f"--timm-claim {claim_id!r} is no claim; {_nearest(claim_id, CLAIMS)}")
         if (lacking := CLAIMS[claim_id].lacks) is not None:
             raise pytest.UsageError(lacking)
-    claims = [claim_id for claim_id in CLAIMS if claim_id in named] if named else [claim.id for claim in in_tier(tier)]
-    models = _matching(config.getoption("timm_model"), names())
-    shard: tuple[int, int] | None = config.getoption("timm_shard")
+    claims = claims_of(named, tier)
+    return chosen(_matching(config.getoption("timm_model"), names()), claims, tier, config.getoption("timm_shard"))
+
+
+def claims_of(named: Collection[str], tier: Tier) -> tuple[str, ...]:
+    """The claims that are named, or else those of the tier, in their order."""
+    from conformance.claims import CLAIMS, in_tier
+
+    return tuple(claim for claim in CLAIMS if claim in named) if named else tuple(claim.id for claim in in_tier(tier))
+
+
+def chosen(models: Sequence[str], claims: Sequence[str], tier: Tier, shard: tuple[int, int] | None) -> Chosen:
+    """These models and claims, or that part of the models."""
     if shard is None:
-        return Chosen(models=models, claims=tuple(claims), tier=tier)
+        return Chosen(models=tuple(models), claims=tuple(claims), tier=tier)
     of_shard = part(models, *shard, Expected.of(claims).seconds)
     return Chosen(models=of_shard, claims=tuple(claims), tier=tier, shard=shard_of(models, *shard))
 
@@ -144,19 +155,19 @@ def versions() -> dict[str, str]:
     return {"timm": version("timm"), "torch": version("torch"), "python": platform.python_version()}
 
 
-def header(chosen: Chosen, started: str) -> Header:
-    """The first line of the run's record file; `started` is UTC in ISO 8601."""
+def header(chosen: Chosen, timm: str | None = None) -> Header:
+    """The first line of the record file of a run that starts now, of that timm or the environment's."""
     from conformance import __version__
     from conformance.claims import CLAIMS
 
     found = versions()
     return Header(
         suite=__version__,
-        timm=found["timm"],
+        timm=timm or found["timm"],
         torch=found["torch"],
         python=found["python"],
         tier=chosen.tier,
-        started=started,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=f"{platform.system()} {platform.machine()}",
         shard=chosen.shard,
         subjects=len(chosen.models),

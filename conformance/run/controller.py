@@ -6,7 +6,6 @@ import os
 import subprocess
 import tempfile
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from conformance.run import chosen as choice
 from conformance.run.bench import INPUT, Bench, WorkerInput
 from conformance.run.items import cell_of
 from conformance.run.parcel import PROPERTY, Parcel, unpack
+from conformance.run.tally import Tally
 from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
 if TYPE_CHECKING:
@@ -44,11 +44,10 @@ class Controller:
         self.resumed = 0
         """How many subjects an unfinished run had decided."""
 
-    @property
-    def cells(self) -> int:
-        """How many cells this run has to decide."""
+    def tally(self) -> Tally:
+        """The count of what this run has to decide, at its beginning."""
         chosen = self._bench.chosen()
-        return len(chosen.models) * len(chosen.claims)
+        return Tally(chosen.models, chosen.claims)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -56,7 +55,7 @@ class Controller:
         chosen = self._bench.chosen()
         assert self._bench.expectations is not None  # read here, so that a broken file is refused once
         if (output := self._config.getoption("timm_output")) is not None:
-            header = choice.header(chosen, datetime.now(UTC).isoformat(timespec="seconds"))
+            header = choice.header(chosen)
             try:
                 self._writer = Writer(Path(self._config.invocation_params.dir, output))
                 decided = self._writer.start(header, resume=self._config.getoption("timm_resume"), models=chosen.models)

@@ -27,7 +27,7 @@ from conformance.claims import CLAIMS
 from conformance.claims.claim import undecided
 from conformance.decide import Examination, Shapes, cell_of, leave_out_threads
 from conformance.record import Cell, Record, Verdict, printable
-from conformance.run import blackbox
+from conformance.run import blackbox, peak
 from conformance.run.crashes import GAVE_UP, Entry, Reader
 from conformance.run.parcel import Parcel, clipped
 
@@ -90,7 +90,7 @@ class Examiner:
         self._note(blackbox.Entry(step=blackbox.IDLE))
         cost = {step: seconds for step, seconds in examination.cost.items() if before.get(step) != seconds}
         cost = {step: round(seconds, 3) for step, seconds in cost.items()}
-        cost["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        cost["peak_mb"] = peak.megabytes()
         return Parcel(model=model, claim=claim_id, cell=clipped(cell), facts=facts, cost=cost)
 
     def close(self) -> None:
@@ -111,6 +111,7 @@ class Examiner:
             return self._examination
         self.close()
         self._model = model
+        peak.forget()
         with self._watched(next(iter(CLAIMS))):
             # Subjects are what lies in cycles: they are collected when they are closed, not while they are decided.
             gc.disable()

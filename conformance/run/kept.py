@@ -106,7 +106,7 @@ def _digest(release: Release) -> str | None:
     read = release.variables()
     facts: Sequence[str] = (
         release_itself,
-        *_suite(),
+        *suite_files(),
         sys.version,
         platform.platform(),
         *sorted({f"{found.name} {found.version}" for found in distributions()}),
@@ -119,7 +119,8 @@ def _is_read(name: str) -> bool:
     return name.startswith(_READ_BY_THEM) and name != CACHE
 
 
-def _suite() -> Iterable[str]:
+def suite_files() -> Iterable[str]:
+    """Each Python file of this suite with the digest of its content."""
     root = Path(conformance.__file__).parent
     for path in sorted(root.rglob("*.py")):
         yield f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}"

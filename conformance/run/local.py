@@ -162,10 +162,12 @@ def _stopping(child: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
 
 
 def _workers(wanted: int | Literal["auto"]) -> int:
-    if wanted == "auto":
-        # Those that this process may use: a container often has fewer than the machine.
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(wanted, 1)
+    return processors() if wanted == "auto" else max(wanted, 1)
+
+
+def processors() -> int:
+    """Those that this process may use: a container often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _in_words(status: int) -> str:
@@ -180,4 +182,13 @@ def _say(sentence: str) -> None:
     sys.stderr.write(f"timm-conformance: {printable(sentence)}\n")
 
 
-__all__: Sequence[str] = ["FAILED", "INTERRUPTED", "WRITTEN", "Selection", "audit", "command", "environment"]
+__all__: Sequence[str] = [
+    "FAILED",
+    "INTERRUPTED",
+    "WRITTEN",
+    "Selection",
+    "audit",
+    "command",
+    "environment",
+    "processors",
+]

@@ -15,8 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
+from io import BytesIO
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -103,7 +106,31 @@ def release(word: str) -> Release:
         return Release(version, None)
     directory = cache() / f"timm-{version}"
     if not _is_whole(directory, version):
-        _fetch(version, directory)
+        _put(version, directory, lambda target: _install(version, target))
+    return Release(version, directory)
+
+
+def packed(release: Release) -> bytes | None:
+    """The files of a release of the cache, to be unpacked on another machine; None of the environment's own."""
+    if release.path is None:
+        return None
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(path for path in release.path.rglob("*") if path.is_file()):
+            if file.suffix != ".pyc":
+                archive.write(file, file.relative_to(release.path))
+    return content.getvalue()
+
+
+def unpacked(version: str, content: bytes) -> Release:
+    """The release that `packed` gave, put into this machine's cache unless it is there.
+
+    Raises:
+        NoSuchRelease: It cannot be kept here, or is not whole.
+    """
+    directory = cache() / f"timm-{version}"
+    if not _is_whole(directory, version):
+        _put(version, directory, lambda target: zipfile.ZipFile(BytesIO(content)).extractall(target))
     return Release(version, directory)
 
 
@@ -120,14 +147,14 @@ def _installed() -> Distribution | None:
         return None
 
 
-def _fetch(version: str, directory: Path) -> None:
+def _put(version: str, directory: Path, install: Callable[[Path], None]) -> None:
     """Install the wheel beside the directory and rename it: whoever looks finds all of it or nothing."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         _sweep(directory.parent)
         with tempfile.TemporaryDirectory(prefix=f".{directory.name}-{os.getpid()}-", dir=directory.parent) as beside:
             target = Path(beside, "timm")
-            _install(version, target)
+            install(target)
             if not _is_whole(target, version):
                 raise NoSuchRelease(
                     f"what was fetched as timm {version} does not match its own list of files; try again, "

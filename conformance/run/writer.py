@@ -110,10 +110,16 @@ class Writer:
                 begun.cost.setdefault(step, seconds)
         begun.facts = begun.facts or parcel.facts
         if begun.facts is not None and begun.cells.keys() >= set(self._claims):
-            record = msgspec.structs.replace(begun.facts, cells=begun.cells, cost=begun.facts.cost | begun.cost)
-            self._append(record)
-            self._records[parcel.model] = record
+            self.put(msgspec.structs.replace(begun.facts, cells=begun.cells, cost=begun.facts.cost | begun.cost))
             del self._begun[parcel.model]
+
+    def put(self, record: Record) -> bool:
+        """Write a whole record; False if its subject has one, which is kept."""
+        if record.model in self._records:
+            return False
+        self._append(record)
+        self._records[record.model] = record
+        return True
 
     def missing(self) -> int:
         """How many subjects have no record yet."""

@@ -68,7 +68,7 @@ def test_another_environment_knows_nothing(release, monkeypatch, variable):
 
 def test_another_suite_knows_nothing(release, monkeypatch):
     Kept(release).keep(run(a=HOLDS))
-    monkeypatch.setattr(kept, "_suite", lambda: ["claims/head.py with another bound"])
+    monkeypatch.setattr(kept, "suite_files", lambda: ["claims/head.py with another bound"])
     assert known(release) is None
 
 

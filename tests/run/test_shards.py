@@ -72,7 +72,7 @@ def test_more_claims_take_longer_and_unknown_claims_take_something():
 
 
 def test_the_shipped_expectation_is_good_for_models_that_it_does_not_know():
-    half, most = Expected.of(KNOWN.shares).error()
+    half, most = Expected.of(KNOWN.shares).time.error()
     assert half < 1.3
     assert most < 3
 
