@@ -107,7 +107,8 @@ class Examination:
         A model may refuse devices that it does not know, in words of its own. Of one that is too large for real tensors
         a compiler's refusal is believed: it is seldom one of the device.
         """
-        real = self._measured(claim, undecided_on_meta(str(cell.reason)), seeds)
+        on_meta = msgspec.structs.replace(undecided_on_meta(str(cell.reason)), cause=cell.cause)
+        real = self._measured(claim, on_meta, seeds)
         is_confirmed = real.verdict is Verdict.VIOLATED and real.evidence is Evidence.OBSERVED
         is_too_large = real.cause == MEMORY and claim.group == "capture"
         if is_confirmed or is_too_large:
@@ -118,16 +119,12 @@ class Examination:
 
     def _is_raised_again(self, claim: Claim) -> bool:
         """Whether deciding the claim of another subject without weights raises something too."""
-        subject = Subject(self.subject.name)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                claim.decide(subject)
-        except Exception:  # noqa: BLE001  # whatever it is
-            return True
-        finally:
-            subject.close()
-        return False
+        return _raises(claim, Subject(self.subject.name))
+
+    def _is_raised_undrawn(self, claim: Claim) -> bool:
+        """Whether deciding the claim raises something too with the weights that the model begins with: those that are
+        drawn may be none that it could ever have."""
+        return _raises(claim, RealSubject(self.subject, SEEDS[0], SINGLE, draws=False))
 
     def _remedy(self, claim: Claim) -> Remedy | None:
         """The first way to what the claim promises that is proved or measured to lead there."""
@@ -147,6 +144,8 @@ class Examination:
             size = weights_in(self.subject, SINGLE)
             needed = f": one copy of its weights takes {size / 1e9:.1f} GB in float32" if size is not None else ""
             return undecided(f"{cell.reason}; memory ran out while it was measured{needed}", cause=MEMORY)
+        if raised and by_numbers.cause != cell.cause and not self._is_raised_undrawn(claim):
+            return undecided(f"{by_numbers.reason}; but only with weights that were drawn for this")
         if raised and not str(cell.reason).startswith(ON_META):
             return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
         if by_numbers.verdict is Verdict.HOLDS and is_unprovable(cell):
@@ -168,10 +167,8 @@ class Examination:
             better, failed = self._computed(claim, DOUBLE, seeds)
             # Models promise float32: a constant of that dtype, or a cast to it, is no fault of theirs.
             is_of_dtype = failed or (better.verdict is Verdict.VIOLATED and better.evidence is Evidence.OBSERVED)
-            if cell.verdict is Verdict.HOLDS and _is_below_float32(better):
-                return undecided(
-                    f"{better.reason}: less than what float32, which shows none, keeps of a constant"
-                ), False
+            if _is_below_float32(better):
+                return undecided(f"{better.reason}: less than what float32, which shows none, keeps of a number"), False
             if not is_of_dtype:
                 return better, failed
         if cell.verdict is Verdict.HOLDS:  # within a wider bound, which the cell must say
@@ -220,6 +217,18 @@ def decide(name: str, claim_ids: Iterable[str]) -> Record:
     cost = {claim_id: round(seconds, 3) for claim_id, seconds in examination.cost.items()}
     examination.close()
     return msgspec.structs.replace(facts, cells=cells, cost=cost)
+
+
+def _raises(claim: Claim, subject: Subject) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            claim.decide(subject)
+    except Exception:  # noqa: BLE001  # whatever it is
+        return True
+    finally:
+        subject.close()
+    return False
 
 
 def _is_below_float32(cell: Cell) -> bool:

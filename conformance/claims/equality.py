@@ -14,7 +14,9 @@ from conformance.engine.layouts import without_layouts
 from conformance.engine.measure import Difference
 from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import Pass, RealSubject, Subject
-from conformance.subject.passes import tensors_of
+from conformance.subject.passes import leaves, tensors_of
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
 def describe(output: Any) -> str:
@@ -48,6 +50,15 @@ def skeleton(output: Any) -> object:
     return type(output).__name__
 
 
+def other_than_tensors(output: Any) -> list[object]:
+    """What else an output holds; what is no plain value is like nothing but itself."""
+    return [
+        (type(leaf).__name__, repr(leaf)) if isinstance(leaf, _PLAIN) else leaf
+        for leaf in leaves(output)
+        if not isinstance(leaf, torch.Tensor)
+    ]
+
+
 def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Cell:
     """Whether two passes computed the same function; `what` and `other` name them in the reason."""
     if skeleton(left.output) != skeleton(right.output):
@@ -57,6 +68,8 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
             right=describe(right.output),
         )
     if isinstance(subject, RealSubject):
+        if other_than_tensors(left.output) != other_than_tensors(right.output):
+            return undecided(f"{what} and {other} hold other things besides tensors, which cannot be measured")
         return judged(subject.difference(left, right), what, other, left, right)
     for taken in (left, right):
         if taken.unprovable:
@@ -103,14 +116,20 @@ def judged(difference: Difference, what: str, other: str, *passes: Pass) -> Cell
         return msgspec.structs.replace(cell, witness={"dtype": precision}) if is_wide else cell
     if difference.problem is not None:
         return undecided(f"{what} and {other} could not be compared in {precision}: {difference.problem}")
+    if difference.is_none is None and difference.of_constants:
+        return undecided(
+            f"{what} and {other} differ by {difference.error:.1g} times the output's size in {precision}, which "
+            f"constants that are kept in float32 may make: other ones make {difference.of_constants:.1g}"
+        )
     if difference.is_none is None:
         return undecided(
             f"{what} and {other} differ by {difference.error:.1g} times the output's size in {precision}, "
             f"where rounding makes {difference.rounding:.1g}: too much for one function, too little for two"
         )
     error = float(f"{difference.error:.2g}")
+    hidden = f", and small elements by {difference.detail:.0e} times their own rounding" if difference.is_hidden else ""
     return violated(
-        f"{what} and {other} differ by {error:g} times the output's size",
+        f"{what} and {other} differ by {error:g} times the output's size{hidden}",
         Evidence.MEASURED,
         max_relative_error=error,
         dtype=precision,

@@ -8,172 +8,132 @@ is many times as large says that the functions differ.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.operands import PLAIN_TENSORS
 from conformance.engine.operations import operation
 
+_EPS_OF_SINGLE = float(torch.finfo(torch.float32).eps)
 WITHIN = 100.0
 """Up to so many times the rounding error two results count as the same."""
 BEYOND = 10_000.0
 """From so many times the rounding error on they count as different; between the two nothing is decided."""
 INDIFFERENT = 1e-3
 """Results of two images that are closer, relative to their size, do not depend on the images."""
-PATCHES = 5
-"""Patches of colour across an image, and down it."""
 SMALLEST = 8.0
 """Units in the last place that a rounding error counts at least."""
+CONSTANT = 2.0**-23
+"""Relative: what a float32 keeps of a constant, twice."""
+BEYOND_CONSTANTS = 10.0
+"""From so many times what constants kept in float32 make of it on, a difference is the model's."""
+SMALL = 0.1
+"""Part of the elements of a result, the smallest ones but for zeros, that may count as if they were larger."""
 EXACT = frozenset(
     f"aten.{name}"
     for name in ("arange", "cat", "ceil", "clone", "constant_pad_nd", "copy_", "fill_", "floor", "gather", "index",
     "index_select", "max_pool2d_with_indices", "neg", "one_hot", "relu", "relu_", "roll", "round", "sign", "stack",
     "trunc", "where", "zero_", "_to_copy")
 )  # fmt: skip
-"""Operations that do not round, or whose results are places and not amounts."""
-
-
-def generator(*key: object) -> np.random.Generator:
-    """A generator that gives the same numbers for the same key on every machine."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-
-
-def draw(tensor: torch.Tensor, name: str, seed: int, *, is_parameter: bool) -> None:
-    """Fill a floating tensor with numbers that depend on its name and the seed: none is zero, none says nothing.
-
-    Matrices and kernels are scaled by their fan-in, so that what passes through keeps its size; biases have either
-    sign, as have gains after training; buffers, which are statistics for the most part, are positive.
-    """
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.detach())
-    numbers = generator(seed, name)
-    size = tuple(tensor.shape)
-    if is_parameter and tensor.dim() > 1:
-        widest = math.sqrt(3 / max(1, math.prod(size[1:])))
-        values = numbers.random(size)
-        values *= 2 * widest
-        values -= widest
-    else:
-        values = numbers.uniform(0.5, 1.5, size)
-        if is_parameter:
-            values *= numbers.choice((-0.5, 0.5) if name.endswith("bias") else (-1.0, 1.0, 1.0, 1.0), size)
-    with torch.no_grad():
-        tensor.copy_(torch.from_numpy(np.asarray(values)))
-
-
-def images(seed: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
-    """Images of (batch, channels, height, width) as float64: patches of colour with noise, each with its own contrast.
-
-    Noise alone would not do: over a whole image one is like the other, and deep features hardly differ.
-    """
-    numbers = generator(seed, "images")
-    batch, channels, height, width = shape
-    patches = numbers.standard_normal((batch, channels, PATCHES, PATCHES))
-    rows, columns = (np.arange(size) * PATCHES // size for size in (height, width))
-    contrast = np.linspace(0.5, 2.0, batch).reshape(batch, 1, 1, 1)
-    values = patches[:, :, rows][..., columns] * contrast + numbers.standard_normal(shape) * 0.3
-    return torch.from_numpy(values)
-
-
-def draw_all(
-    tensors: Iterable[tuple[str, str, torch.Tensor]], seed: int, known: set[int], kind_of_weights: str = ""
-) -> None:
-    """Draw each of (kind, name, tensor) that `is_drawn`, and enter their storages into `known`, whose are left alone.
-
-    Tensors that share a storage stay tied: the first in order of name is drawn.
-    """
-    for kind, name, tensor in sorted(tensors, key=lambda entry: entry[1]):
-        address = tensor.untyped_storage()._cdata
-        if address not in known and is_drawn(kind, tensor):
-            draw(tensor, f"{kind_of_weights}{name}", seed, is_parameter=kind == "parameter")
-        known.add(address)
-
-
-def is_drawn(kind: str, tensor: torch.Tensor) -> bool:
-    """Whether a "parameter" or "buffer" is drawn: weights are, and buffers of nothing but zeros or ones, which hide.
-
-    What else a buffer holds (masks, quantiles, places) is a constant that may mean something.
-    """
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return False
-    return kind == "parameter" or bool((tensor == 0).all()) or bool((tensor == 1).all())
-
-
-def has_statistics(module: nn.Module) -> bool:
-    """Whether a module is a batch norm: it keeps a mean and a variance of what passed through it."""
-    return getattr(module, "running_mean", None) is not None and getattr(module, "running_var", None) is not None
-
-
-def statistics(model: nn.Module, call: Callable[[], object], seed: int) -> dict[str, torch.Tensor]:
-    """By name, statistics that the batch norms of the model have of one call, moved a little: none fits exactly.
-
-    The model, which is in eval mode, is not to be used afterwards.
-    """
-    norms = {name: module for name, module in model.named_modules() if has_statistics(module)}
-    for module in norms.values():
-        module.train()
-        module.momentum = 1.0
-    with torch.no_grad(), contextlib.suppress(Exception):  # a model that does not run shows it where it is asked to
-        call()
-    found: dict[str, torch.Tensor] = {}
-    for name, module in norms.items():
-        mean, variance = (getattr(module, f"running_{kind}").detach() for kind in ("mean", "var"))
-        numbers = generator(seed, f"statistics {name}")
-        spread = torch.from_numpy(numbers.uniform(0.7, 1.4, tuple(variance.shape))).to(variance)
-        offset = torch.from_numpy(numbers.uniform(-0.3, 0.3, tuple(mean.shape))).to(mean)
-        found[f"{name}.running_var"] = variance = variance.clamp_min(1e-6) * spread
-        found[f"{name}.running_mean"] = mean + offset * variance.sqrt()
-    return found
+"""Operations that do not round, unless to a smaller dtype, or whose results are places and not amounts."""
 
 
 class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base is untyped
-    """The mode of a repetition: what each operation computes gets another rounding error."""
+    """The mode of a repetition: what each operation computes gets another rounding error.
 
-    def __init__(self, seed: int) -> None:
+    Where `constants` are given (`storages`), each of them is another float32 besides that it might have been.
+    """
+
+    def __init__(self, seed: int, constants: Collection[int] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base is untyped
         self._seed, self._generators = seed, dict[torch.device, torch.Generator]()
+        self._constants = constants
+        self.coarsest = torch.float64
+        """The dtype that rounds most, of all that were computed with and are no smaller than float32."""
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if not isinstance(func, torch._ops.OpOverload):
+        kwargs = kwargs or {}
+        known = operation(func) if isinstance(func, torch._ops.OpOverload) else None
+        if known is None or known.only_looks:
+            return func(*args, **kwargs)
+        if self._constants and not known.written:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, self._shaken, (args, kwargs))
+        output = func(*args, **kwargs)
+        given = [tensor for tensor in pytree.tree_leaves((args, kwargs)) if _has_fraction(tensor)]
+        if not given:
             return output
-        known = operation(func)
-        if known.only_looks or known.packet in EXACT or not any(map(_is_floating, (*args, *(kwargs or {}).values()))):
-            return output
+        finest = min(_eps(tensor) for tensor in given)
         for tensor in output if isinstance(output, tuple | list) else (output,):
-            if _is_floating(tensor) and type(tensor) in PLAIN_TENSORS:
+            if not _has_fraction(tensor):
+                continue
+            self._note(tensor)
+            is_rounded = known.packet not in EXACT or finest < _eps(tensor) <= _EPS_OF_SINGLE
+            if is_rounded and type(tensor) in PLAIN_TENSORS:
                 self._disturb(tensor)
         return output
 
+    def _note(self, tensor: torch.Tensor) -> None:
+        # Models are made for float32. That something is in half precision on one way alone is a difference.
+        if torch.finfo(self.coarsest).eps < _eps(tensor) <= _EPS_OF_SINGLE:
+            self.coarsest = tensor.dtype.to_real()
+
     def _disturb(self, tensor: torch.Tensor) -> None:
-        device = tensor.device
+        eps = _eps(tensor)
+        error = torch.empty(tensor.shape, dtype=tensor.dtype.to_real(), device=tensor.device)
+        error.uniform_(-1, 1, generator=self._generator(tensor.device))
+        if not tensor.is_complex():
+            # Small whole numbers are counted and not rounded: positions, which may become indices.
+            small = tensor.abs() < eps**-0.5
+            error.masked_fill_((tensor == tensor.round()) & small, 0)
+        tensor.mul_(error.mul_(eps).add_(1))
+
+    def _shaken(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, or if it is a constant what it would be if each number were a little larger or smaller."""
+        if tensor.untyped_storage()._cdata not in self._constants or not _has_fraction(tensor):
+            return tensor
+        sign = torch.randint(0, 2, tensor.shape, generator=self._generator(tensor.device), device=tensor.device)
+        shaken: torch.Tensor = tensor * (1 + CONSTANT * (2 * sign - 1).to(tensor.dtype.to_real()))
+        return shaken
+
+    def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self._seed)
-        error = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-        error.uniform_(-1, 1, generator=self._generators[device])
-        # Small whole numbers are counted and not rounded: positions, which may become indices.
-        small = tensor.abs() < torch.finfo(tensor.dtype).eps ** -0.5
-        error.masked_fill_((tensor == tensor.round()) & small, 0)
-        tensor.mul_(error.mul_(torch.finfo(tensor.dtype).eps).add_(1))
+        return self._generators[device]
 
 
-def _is_floating(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_is_floating, value))
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
+def _has_fraction(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _eps(tensor: torch.Tensor) -> float:
+    return float(torch.finfo(tensor.dtype).eps)
+
+
+def constants_of(model: nn.Module, persistent: Collection[str]) -> set[int]:
+    """The storages of what a model holds besides weights: its buffers, of persistent ones those that are named, and
+    tensors that are attributes.
+    """
+    found = set()
+    for prefix, module in model.named_modules():
+        start = f"{prefix}." if prefix else ""
+        for name, buffer in module._buffers.items():
+            if buffer is not None and (name in module._non_persistent_buffers_set or start + name in persistent):
+                found.add(buffer.untyped_storage()._cdata)
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+                found.add(value.untyped_storage()._cdata)
+    return found
 
 
 def chance() -> Callable[[], None]:
@@ -196,17 +156,30 @@ class Difference:
     rounding: float
     """How far either is from itself with other rounding errors, at least a few units in the last place."""
     dtype: torch.dtype
+    """The one that rounds most of those that were computed with."""
     problem: str | None = None
     """Why the numbers say nothing, if so."""
+    detail: float = 0.0
+    """The largest number of times that elements of one tensor are further apart than from themselves, each relative
+    to its own size: what is small beside others is not hidden by them."""
+    of_constants: float = 0.0
+    """How far either is from itself if its constants were other float32 numbers, where that was asked."""
 
     @property
     def is_none(self) -> bool | None:
         """Whether it is rounding and nothing else; None where one cannot tell."""
         if self.problem is not None:
             return None
-        if self.error <= WITHIN * self.rounding:
+        if self.error <= WITHIN * self.rounding and self.detail <= WITHIN:
             return True
-        return False if self.error >= BEYOND * self.rounding else None
+        if self.error <= BEYOND_CONSTANTS * self.of_constants:
+            return None
+        return False if self.error >= BEYOND * self.rounding or self.is_hidden else None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether large elements hide it from who looks at the size of all. In float32 small ones have few digits."""
+        return self.dtype is torch.float64 and self.detail >= BEYOND and self.error < BEYOND * self.rounding
 
 
 def difference(
@@ -214,13 +187,25 @@ def difference(
     right: Sequence[torch.Tensor],
     left_again: Sequence[torch.Tensor],
     right_again: Sequence[torch.Tensor],
+    coarsest: torch.dtype | None = None,
 ) -> Difference:
-    """The largest difference of any two tensors of two results, each given once more with other rounding errors."""
-    dtypes = {tensor.dtype for tensor in (*left, *right) if tensor.is_floating_point()}
-    dtype = max(dtypes, key=lambda one: torch.finfo(one).eps, default=torch.float64)
+    """The largest difference of any two tensors of two results, each given once more with other rounding errors.
+
+    `coarsest` is the dtype that rounds most of those that they were computed with, if it is none of theirs.
+    """
+    shapes = [[tensor.shape for tensor in tensors] for tensors in (left, right, left_again, right_again)]
+    results = {tensor.dtype.to_real() for tensor in (*left, *right) if _has_fraction(tensor)}
+    dtype = max(results, key=lambda one: torch.finfo(one).eps, default=torch.float64)
     least = SMALLEST * torch.finfo(dtype).eps
+    if coarsest is not None and torch.finfo(coarsest).eps > torch.finfo(dtype).eps:
+        dtype = coarsest
+    if any(one != shapes[0] for one in shapes):
+        return Difference(math.inf, least, dtype, "with other rounding errors the result has another shape")
     error = max(map(_distance, left, right), default=0.0)
     rounding = max(least, *map(_distance, left_again, left), *map(_distance, right_again, right))
+    detail = max(
+        (_detail(*four, least) for four in zip(left, right, left_again, right_again, strict=True)), default=0.0
+    )
     problem = None
     if not all(bool(torch.isfinite(tensor).all()) for tensor in (*left, *right)):
         problem = "the results are not finite"
@@ -230,17 +215,49 @@ def difference(
         problem = "the result is the same for different images"
     elif not all(_depends_on_images(b) or torch.equal(a, b) for a, b in zip(left, right, strict=True)):
         problem = "a part of the result is the same for different images"  # very large numbers hide the others
-    return Difference(error, rounding, dtype, problem)
+    return Difference(error, rounding, dtype, problem, detail)
+
+
+def distance(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> float:
+    """The largest difference of two elements of any two tensors, relative to the largest element of the second."""
+    return max(map(_distance, left, right), default=0.0)
 
 
 def _distance(left: torch.Tensor, right: torch.Tensor) -> float:
-    """The largest difference of two elements, relative to the largest element of the second tensor."""
     if left.numel() == 0:
         return 0.0
-    left, right = left.to(torch.float64), right.to(torch.float64)
+    left, right = _real(left), _real(right)
     size = float(right.abs().max())
     apart = float((left - right).abs().max())
     return apart / size if size else apart
+
+
+def _detail(
+    left: torch.Tensor, right: torch.Tensor, left_again: torch.Tensor, right_again: torch.Tensor, least: float
+) -> float:
+    """How many times further apart two tensors are than from themselves, elements relative to their own size."""
+    if left.numel() == 0:
+        return 0.0
+    left, right, left_again, right_again = map(_real, (left, right, left_again, right_again))
+    sizes = right.abs().flatten()
+    positive = sizes[sizes > 0]
+    if positive.numel() == 0:
+        return 0.0
+    # The smallest count as if they were a little larger: next to nothing may be left of what cancels out.
+    smallest = positive.kthvalue(1 + int(SMALL * (positive.numel() - 1))).values
+    scale = right.abs().clamp(min=float(smallest))
+    apart = float(((left - right).abs() / scale).max())
+    rounding = max(
+        least, float(((left_again - left).abs() / scale).max()), float(((right_again - right).abs() / scale).max())
+    )
+    return apart / rounding
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor as float64, those of a complex one as two each."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.detach().resolve_conj())
+    return tensor.to(torch.float64)
 
 
 def _depends_on_images(tensor: torch.Tensor) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 SHORTEST, LONGEST = 30.0, 900.0
 """Seconds of expected work: a start should be a small part of it, and little should wait for one process."""
+_START = 5.0
+"""Seconds that a start takes, about: of less work than these for each process not all are needed."""
 _ROUNDS = 2
 """Into how many chunks for each process what is left is divided."""
 
@@ -34,29 +36,40 @@ def cut(runs: Sequence[Sequence[str]], processes: int, seconds: Callable[[str], 
     serves the next.
     """
     left = sum(seconds(model) for models in runs for model in models)
+    shortest = min(SHORTEST, max(left / processes, _START))
     chunks: list[Chunk] = []
     for run, models in enumerate(runs):
-        for chunk in _cut_one(run, models, processes, seconds, left):
+        for chunk in _cut_one(run, models, _Size(left, processes, shortest), seconds):
             chunks.append(chunk)
             left -= chunk.seconds
     return sorted(chunks, key=lambda chunk: -chunk.seconds)
 
 
-def _cut_one(
-    run: int, models: Sequence[str], processes: int, seconds: Callable[[str], float], left: float
-) -> Iterator[Chunk]:
+@dataclass
+class _Size:
+    """How long the next chunk should be: less, the less is left."""
+
+    left: float
+    processes: int
+    shortest: float
+
+    @property
+    def most(self) -> float:
+        return min(max(self.left / (_ROUNDS * self.processes), self.shortest), LONGEST)
+
+
+def _cut_one(run: int, models: Sequence[str], size: _Size, seconds: Callable[[str], float]) -> Iterator[Chunk]:
     beginning: list[str] = []
     spent = 0.0
     for model in models:
-        most = min(max(left / (_ROUNDS * processes), SHORTEST), LONGEST)
         cost = seconds(model)
-        if cost >= most:
+        if cost >= size.most:
+            size.left -= cost
             yield Chunk(run, (model,), cost)
-            left -= cost
             continue
-        if beginning and spent + cost > most:
+        if beginning and spent + cost > size.most:
+            size.left -= spent
             yield Chunk(run, tuple(beginning), spent)
-            left -= spent
             beginning, spent = [], 0.0
         beginning.append(model)
         spent += cost

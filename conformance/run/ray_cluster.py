@@ -7,6 +7,7 @@ runtime environments) and tried with version 2.60.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -36,7 +37,10 @@ _PATIENCE_WITH_A_NODE = 300.0
 """Seconds for a machine to say what it has; its first process starts then."""
 _BETWEEN_LOOKS = 0.2
 _BETWEEN_CENSUSES = 5.0
+_TOKEN = (".ray", "auth_token")
+"""Where it lies below the home directory."""
 _TEMPORARY = "timm-ray-"
+_LONGEST_ROOT = 25
 
 
 class NoCluster(Exception):
@@ -152,6 +156,7 @@ def joined(address: str, workers: int | Literal["auto"], imports: Sequence[str])
         NoCluster: There is none, Ray is not installed, or a machine decides by something else.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _authenticate(address)
     try:
         import ray
     except ImportError:
@@ -180,6 +185,20 @@ def joined(address: str, workers: int | Literal["auto"], imports: Sequence[str])
         cluster = Cluster(ray, None if address == LOCAL or workers == "auto" else workers)
         cluster.check()
         yield cluster
+
+
+def _authenticate(address: str) -> None:
+    """See to it that nobody else gives work to a cluster of ours, and that others take ours if we have their token.
+
+    Ray asks for tokens by default where it finds one, but does not show its own by default when it joins (2.60).
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    if address == LOCAL:  # else it would write one into the home directory
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    elif not ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or Path.home().joinpath(*_TOKEN).exists()):
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
 
 
 @contextmanager
@@ -231,11 +250,13 @@ def _source(name: str) -> str | None:
 
 @contextmanager
 def _temporary() -> Iterator[str]:
-    """A directory for all that Ray and its processes write, with a short path, for sockets lie in it.
+    """A directory for all that Ray and its processes write. Those of audits that were killed are removed.
 
-    Those of audits that were killed are removed.
+    Sockets lie in it, whose paths have 107 bytes at most, and Ray's own part of them is long.
     """
     root = Path(tempfile.gettempdir())
+    if len(os.fsencode(root)) > _LONGEST_ROOT:
+        root = Path("/tmp")  # noqa: S108  # where Ray itself goes; mkdtemp takes no directory of others
     for left in root.glob(f"{_TEMPORARY}*-*"):
         process = left.name.removeprefix(_TEMPORARY).partition("-")[0]
         if process.isdigit() and not Path("/proc", process).exists():

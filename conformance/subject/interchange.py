@@ -50,7 +50,11 @@ def by_onnxruntime(subject: RealSubject) -> RealPass:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         given = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     output = [torch.from_numpy(array) for array in given]
-    return RealPass(_like(subject.forward.output, output), None, (), again=lambda: output, as_given=output)
+
+    def again(_shaking: bool) -> tuple[list[torch.Tensor], torch.dtype]:
+        return output, torch.float32
+
+    return RealPass(_like(subject.forward.output, output), None, (), again=again, as_given=output)
 
 
 def _like(original: object, output: list[torch.Tensor]) -> object:

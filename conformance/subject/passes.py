@@ -93,11 +93,14 @@ def _record(
 
 
 def tensors_of(output: Any) -> list[torch.Tensor]:
-    """The tensors in an output, in order."""
-    if isinstance(output, torch.Tensor):
-        return [output]
+    """The tensors in an output, in order; those of a mapping in the order of its keys."""
+    return [part for part in leaves(output) if isinstance(part, torch.Tensor)]
+
+
+def leaves(output: Any) -> list[Any]:
+    """What an output holds that is no list, tuple or mapping, in that order."""
     if isinstance(output, Mapping):
-        output = list(output.values())
+        output = [output[key] for key in sorted(output, key=str)]
     if isinstance(output, list | tuple):
-        return [tensor for part in output for tensor in tensors_of(part)]
-    return []
+        return [leaf for part in output for leaf in leaves(part)]
+    return [output]

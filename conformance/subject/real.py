@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import nn
 
-from conformance.engine import measure
+from conformance.engine import drawing, measure
 from conformance.engine.outside import KEEPS_IMAGES, watching
 from conformance.engine.state import State
 from conformance.subject.build import Uninitialised, named_tensors
@@ -25,13 +25,17 @@ from conformance.subject.subject import BATCH, CLASSES, Subject
 
 T = TypeVar("T")
 
+LARGEST_OF_CONSTANTS = 1e-2
+"""Relative: differences that are larger are not asked whether constants kept in float32 make them."""
+
 
 @dataclass(frozen=True)
 class RealPass(Pass):
     """One call on real numbers. Nothing is numbered."""
 
-    again: Callable[[], Any] = field(kw_only=True)
-    """What the call gives with other rounding errors."""
+    again: Callable[[bool], tuple[Any, torch.dtype]] = field(kw_only=True)
+    """What the call gives with other rounding errors, and the dtype that rounds most of those it computes with. If
+    asked (True), constants are other float32 numbers besides."""
     as_given: list[torch.Tensor] = field(kw_only=True)
     """Copies of the tensors that it gave, as they were then."""
 
@@ -47,6 +51,22 @@ def are_equal(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bo
     )
 
 
+def _repeated(
+    left: RealPass, right: RealPass, *, shaking: bool = False
+) -> tuple[tuple[list[torch.Tensor], list[torch.Tensor]], torch.dtype]:
+    """What both calls give with other rounding errors, and the dtype that rounds most of those they compute with.
+
+    Raises:
+        NotRepeated: A call raises something then.
+    """
+    try:
+        both = left.again(shaking), right.again(shaking)
+    except Exception as error:
+        raise NotRepeated(f"{type(error).__name__}: {error}") from error
+    coarsest = max((dtype for _, dtype in both), key=lambda dtype: torch.finfo(dtype).eps)
+    return (tensors_of(both[0][0]), tensors_of(both[1][0])), coarsest
+
+
 def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
     """The pass as one that gave `output`, whose tensors are among those that it gave."""
     if not isinstance(taken, RealPass):
@@ -54,9 +74,10 @@ def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
     places = {id(tensor): place for place, tensor in enumerate(tensors_of(taken.output))}
     chosen = [places[id(tensor)] for tensor in tensors_of(output)]
 
-    def again() -> list[torch.Tensor]:
-        repeated = tensors_of(taken.again())
-        return [repeated[place] for place in chosen]
+    def again(shaking: bool) -> tuple[list[torch.Tensor], torch.dtype]:
+        repeated, coarsest = taken.again(shaking)
+        tensors = tensors_of(repeated)
+        return [tensors[place] for place in chosen], coarsest
 
     return replace(taken, output=output, again=again, as_given=[taken.as_given[place] for place in chosen])
 
@@ -65,14 +86,17 @@ class RealSubject(Subject):
     """The model of `plan` with weights drawn by `seed`, computing in `dtype` on images of the size that it declares.
 
     `plan` is the subject without weights, which is asked for what needs none. Weights and images are drawn on the CPU,
-    so that another `device` gets the same.
+    so that another `device` gets the same. If not `draws`, the weights are those that models begin with.
     """
 
     measures = True
 
-    def __init__(self, plan: Subject, seed: int, dtype: torch.dtype, device: str = "cpu") -> None:
+    def __init__(
+        self, plan: Subject, seed: int, dtype: torch.dtype, device: str = "cpu", *, draws: bool = True
+    ) -> None:
         super().__init__(plan.name)
         self.plan, self.seed, self.dtype, self.device = plan, seed, dtype, torch.device(device)
+        self._draws = draws
         self._count = itertools.count()
 
     @property
@@ -89,8 +113,11 @@ class RealSubject(Subject):
 
     def settle(self, model: nn.Module) -> nn.Module:
         """The new model in eval mode, in the subject's dtype, its weights drawn."""
+        if not self._draws:
+            placed: nn.Module = model._apply(self._placed)  # type: ignore[no-untyped-call]  # torch's
+            return placed.eval()
         model = self._drawn(model)
-        if any(map(measure.has_statistics, model.modules())):
+        if any(map(drawing.has_statistics, model.modules())):
             known = self.once("statistics", self._statistics)
             with torch.no_grad():
                 for _, name, tensor in named_tensors(model):
@@ -102,12 +129,12 @@ class RealSubject(Subject):
         model = model._apply(self._placed)  # type: ignore[no-untyped-call]  # torch's
         constants = self.once("constants", dict[str, torch.Tensor])
         for kind, name, tensor in named_tensors(model):
-            if kind == "buffer" and not measure.is_drawn(kind, tensor):
+            if kind == "buffer" and not drawing.is_drawn(kind, tensor):
                 # What one build makes by chance another must not make anew: they are one model's.
                 known = constants.setdefault(name, tensor.clone())
                 if known.shape == tensor.shape:
                     tensor.copy_(known)
-        measure.draw_all(named_tensors(model), self.seed, known=set())
+        drawing.draw_all(named_tensors(model), self.seed, known=set(), aliases=self.once("aliases", dict[str, str]))
         return model
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -119,12 +146,13 @@ class RealSubject(Subject):
         """By name, statistics of batch norms that are near those of the images, without which signals die away."""
         arguments: dict[str, Any] = {} if getattr(self.as_built, "num_classes", 0) else {"num_classes": CLASSES}
         model, images = self._drawn(self._uninitialised(**arguments)).eval(), self.images
-        return measure.statistics(model, lambda: model(images), self.seed)
+        return drawing.statistics(model, lambda: model(images), self.seed)
 
     def settle_changed(self, model: nn.Module, known: set[int]) -> nn.Module:
         """A model that was changed: what is new in it is drawn as other weights than those of the same name before."""
-        measure.draw_all(named_tensors(model.eval()), self.seed, known, "later ")
-        return model
+        if self._draws:
+            drawing.draw_all(named_tensors(model.eval()), self.seed, known, "later ")
+        return model.eval()
 
     def mark(self, model: nn.Module) -> set[int]:
         """The storages of the model's tensors, to be handed to `settle_changed`."""
@@ -132,11 +160,15 @@ class RealSubject(Subject):
 
     def build(self, **arguments: Any) -> nn.Module:
         """A new model on the CPU, its weights drawn."""
-        if any(map(measure.has_statistics, self.as_built.modules())):
+        if self._draws and any(map(drawing.has_statistics, self.as_built.modules())):
             self.once("statistics", self._statistics)  # before the model: two of them need twice the memory
         return self.settle(self._uninitialised(**arguments))
 
     def _uninitialised(self, **arguments: Any) -> nn.Module:
+        if not self._draws:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                return timm.create_model(self.name, **arguments)
         with Uninitialised():
             return timm.create_model(self.name, **arguments)
 
@@ -164,7 +196,7 @@ class RealSubject(Subject):
         return model if dtype is None else model.to(dtype)
 
     def _make_images(self) -> torch.Tensor:
-        return measure.images(self.seed, (BATCH, *self.input_size)).to(self.device, self.dtype)
+        return drawing.images(self.seed, (BATCH, *self.input_size)).to(self.device, self.dtype)
 
     @property
     def images(self) -> torch.Tensor:
@@ -174,7 +206,7 @@ class RealSubject(Subject):
     def other_images(self, *, batch: int = BATCH, size: tuple[int, int] | None = None, seed: int = 0) -> torch.Tensor:
         """Another batch of so many images, of (height, width) in pixels or of the declared size."""
         height, width = size or self.input_size[1:]
-        return measure.images(self.seed + seed + 1, (batch, self.input_size[0], height, width)).to(
+        return drawing.images(self.seed + seed + 1, (batch, self.input_size[0], height, width)).to(
             self.device, self.dtype
         )
 
@@ -204,19 +236,20 @@ class RealSubject(Subject):
                 noticed.append(KEEPS_IMAGES)
         seed = next(self._count)
 
-        def again() -> Any:
+        def again(shaking: bool) -> tuple[Any, torch.dtype]:
+            constants = {one for module in modules for one in self._constants(module)} if shaking else set[int]()
             left = [tensor.clone() for tensor, _ in given]
             as_now = measure.chance()
             as_before()
             with torch.no_grad():
                 for tensor, before in given:
                     tensor.copy_(before)
-                with measure.Rounding(seed):
+                with measure.Rounding(seed, constants) as rounding:
                     repeated = call()
                 for (tensor, _), after in zip(given, left, strict=True):
                     tensor.copy_(after)
             as_now()
-            return repeated
+            return repeated, rounding.coarsest
 
         kept = [tensor.clone() for tensor in tensors_of(output)]
         return RealPass(output, None, tuple(noticed), again=again, as_given=kept)
@@ -264,11 +297,16 @@ class RealSubject(Subject):
         """
         assert isinstance(left, RealPass)
         assert isinstance(right, RealPass)
-        try:
-            repeated = tensors_of(left.again()), tensors_of(right.again())
-        except Exception as error:
-            raise NotRepeated(f"{type(error).__name__}: {error}") from error
-        return measure.difference(left.as_given, right.as_given, *repeated)
+        given = left.as_given, right.as_given
+        repeated, coarsest = _repeated(left, right)
+        found = measure.difference(*given, *repeated, coarsest)
+        if found.is_none is False and found.error < LARGEST_OF_CONSTANTS:
+            shaken, _ = _repeated(left, right, shaking=True)
+            return replace(found, of_constants=max(map(measure.distance, shaken, given)))
+        return found
+
+    def _constants(self, model: nn.Module) -> set[int]:
+        return measure.constants_of(model, self.once("constants", dict[str, torch.Tensor]).keys())
 
     def is_unchanged(self, taken: Pass) -> bool:
         """Whether the tensors that a call gave are what they were then, bit for bit."""

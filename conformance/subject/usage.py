@@ -138,8 +138,9 @@ def from_outputs(taken: RealPass) -> Difference:
             logits, *outputs = tensors
             return [logits], [combine(torch.stack([output.reshape(logits.shape) for output in outputs]))]
 
-        return difference(*parts(taken.as_given), *parts(tensors_of(taken.again())))
+        return difference(*parts(taken.as_given), *parts(tensors_of(repeated)), coarsest)
 
+    repeated, coarsest = taken.again(False)
     candidates = (difference_from(lambda stacked: stacked.mean(0)), difference_from(lambda stacked: stacked.sum(0)))
     return min(candidates, key=lambda one: one.error)
 

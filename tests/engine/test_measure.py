@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from conformance.engine import measure
+from conformance.engine import drawing, measure
 
 
 def compared(left, right, *, dtype=torch.float64, width=64):
     """How far two functions of two images are from each other."""
-    x = measure.images(0, (2, 3, width, width)).to(dtype)
+    x = drawing.images(0, (2, 3, width, width)).to(dtype)
     again = []
     for function in (left, right):
         with measure.Rounding(7):
@@ -122,7 +122,7 @@ class Net(nn.Module):
 
 def drawn(seed, make=Net):
     model = make().double().eval()
-    measure.draw_all(named(model), seed, set())
+    drawing.draw_all(named(model), seed, set())
     return model
 
 
@@ -153,16 +153,16 @@ def test_ties_are_kept_whatever_the_order():
     model = drawn(0)
     assert model.again is model.conv.weight
     expected = torch.empty_like(model.again)
-    measure.draw(expected, "again", 0, is_parameter=True)
+    drawing.draw(expected, "again", 0, is_parameter=True)
     assert torch.equal(model.conv.weight, expected)
 
 
 def test_statistics_are_near_those_of_the_images_and_none_fits():
     model = drawn(0)
-    images = measure.images(0, (2, 3, 16, 16))
-    found = measure.statistics(drawn(0), lambda: None, 0)
+    images = drawing.images(0, (2, 3, 16, 16))
+    found = drawing.statistics(drawn(0), lambda: None, 0)
     measured = drawn(0)
-    found = measure.statistics(measured, lambda: measured(images), 0)
+    found = drawing.statistics(measured, lambda: measured(images), 0)
     features = model.conv(images)
     spread = found["norm.running_var"] / features.var((0, 2, 3))
     assert spread.min() > 0.6
@@ -171,7 +171,7 @@ def test_statistics_are_near_those_of_the_images_and_none_fits():
 
 
 def test_images_of_a_batch_differ_as_a_whole():
-    images = measure.images(0, (2, 3, 128, 128))
+    images = drawing.images(0, (2, 3, 128, 128))
     assert np.isclose(float(images[1].std() / images[0].std()), 4, rtol=0.5)
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 from timm.models import register_model
 from torch import nn
 
@@ -122,6 +123,14 @@ def die_the_first_time():
         segfault()
 
 
+def kill_the_process_of_ray():
+    """On a cluster, what runs this audit; elsewhere nothing."""
+    for process in psutil.Process().parents():
+        if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::"):
+            process.kill()
+            time.sleep(60)
+
+
 def dawdle():
     time.sleep(float(os.environ.get("DYING_SECONDS", "0")))
 
@@ -141,4 +150,5 @@ _registered("dying_only_once_in_build", dies_in_build(die_the_first_time))
 _registered("lawful_tiny_a", _lawful)
 _registered("lawful_tiny_b", _lawful)
 _registered("lawful_tiny_z_slow", dies_in_build(dawdle))
+_registered("unlucky_on_a_cluster", dies_in_build(kill_the_process_of_ray))
 _registered("wide_tiny", lambda kwargs: _lawful(kwargs | {"hidden": 16}))
