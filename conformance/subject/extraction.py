@@ -14,7 +14,11 @@ class NotSeparable(Exception):
 
 
 class Extracted(NamedTuple):
-    """What one pass gives. As a tuple of tensors it survives `torch.export`."""
+    """What one pass gives. As a tuple of tensors it survives `torch.export`.
+
+    A process that loads a saved program which gives it must have asked for `conformance.Extracted` before: that
+    makes its name known to torch.
+    """
 
     unpooled: Any
     """What `forward_features` gives: a tensor of (batch, channels, height, width), (batch, height, width, channels) or
@@ -53,7 +57,7 @@ def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
     features = model.forward_features(x)  # type: ignore[operator]  # as was seen above
     try:
         pre_logits = model.forward_head(features, pre_logits=True)  # type: ignore[operator]
-        logits = model.forward_head(features) if getattr(model, "num_classes", None) != 0 else None  # type: ignore[operator]
+        logits = model.forward_head(features) if _classifies(model) else None  # type: ignore[operator]
     except NotImplementedError as error:
         raise NotSeparable(
             f"{type(model).__name__} is an encoder without a head ({error or 'forward_head is not implemented'}); "
@@ -67,6 +71,14 @@ def extract(model: torch.nn.Module, x: torch.Tensor) -> Extracted:
     if not isinstance(logits, torch.Tensor | None):
         raise NotSeparable(f"{type(model).__name__} gives {type(logits).__name__} as logits; call model.eval() first")
     return Extracted(features, pre_logits, logits)
+
+
+def _classifies(model: torch.nn.Module) -> bool:
+    """Whether there is a classifier: of a model of no classes a user may have put one there."""
+    if getattr(model, "num_classes", None) != 0:
+        return True
+    classifier = getattr(model, "get_classifier", None)
+    return callable(classifier) and not isinstance(classifier(), torch.nn.Identity | tuple | list | None)
 
 
 def _takes_pre_logits(method: Any) -> bool:

@@ -94,6 +94,50 @@ def test_what_does_not_round_is_left_alone(exact):
     assert torch.equal(disturbed, exact(x))
 
 
+def test_a_cast_to_float32_rounds_and_one_to_half_precision_is_the_models_own():
+    x = torch.randn(100, dtype=torch.float64)
+    with measure.Rounding(0) as rounding:
+        single, half = x.float(), x.half()
+    assert not torch.equal(single, x.float())
+    assert torch.equal(half, x.half())
+    assert rounding.coarsest is torch.float32
+
+
+def test_complex_numbers_get_rounding_errors_too():
+    x = torch.randn(100, dtype=torch.complex128)
+    with measure.Rounding(0):
+        disturbed = x * 3
+    errors = ((disturbed - x * 3) / (x * 3)).abs()
+    assert 0 < float(errors.max()) <= 4 * torch.finfo(torch.float64).eps
+
+
+def test_constants_are_shaken_where_they_are_named_and_nothing_else_is():
+    x, constant = torch.randn(100, dtype=torch.float64), torch.randn(100, dtype=torch.float64)
+    with measure.Rounding(0, {constant.untyped_storage()._cdata}):
+        shaken, left = x + constant, x + x
+    apart = (shaken - x - constant).abs() / constant.abs()
+    assert torch.allclose(apart, torch.full_like(apart, measure.CONSTANT), rtol=1e-3)
+    assert torch.allclose(left, x + x, rtol=1e-14)
+
+
+def test_small_elements_beside_large_ones_are_looked_at_too():
+    def hidden(x):
+        return torch.cat([mean(x) * 1e20, mean(x)], 1)
+
+    assert compared(hidden, hidden).is_none is True
+    found = compared(lambda x: hidden(x) * torch.tensor([1.0] * 3 + [2.0] * 3, dtype=x.dtype), hidden)
+    assert found.error < 1e-15
+    assert found.is_none is False
+    assert found.is_hidden
+
+
+def test_a_result_of_another_shape_says_nothing():
+    x = torch.randn(2, 3)
+    found = measure.difference([x], [x], [x[:1]], [x])
+    assert found.is_none is None
+    assert "another shape" in found.problem
+
+
 def test_positions_stay_whole_and_what_they_are_multiplied_with_does_not():
     def positions(scale):
         places = torch.arange(14, dtype=torch.float64) * scale
@@ -155,6 +199,19 @@ def test_ties_are_kept_whatever_the_order():
     expected = torch.empty_like(model.again)
     drawing.draw(expected, "again", 0, is_parameter=True)
     assert torch.equal(model.conv.weight, expected)
+
+
+def test_a_tie_is_drawn_as_a_model_before_it_drew_one_of_its_names():
+    names, weights = {}, [torch.empty(3, 3, dtype=torch.float64) for _ in range(2)]
+    drawing.draw_all([("parameter", "z", weights[0]), ("parameter", "a", weights[0])], 0, set(), aliases=names)
+    drawing.draw_all([("parameter", "z", weights[1])], 0, set(), aliases=names)
+    assert torch.equal(*weights)
+
+
+def test_an_identity_matrix_is_drawn_and_other_constants_are_not():
+    assert drawing.is_drawn("buffer", torch.eye(4))
+    assert not drawing.is_drawn("buffer", torch.eye(4)[:3])
+    assert not drawing.is_drawn("buffer", torch.arange(4.0))
 
 
 def test_statistics_are_near_those_of_the_images_and_none_fits():

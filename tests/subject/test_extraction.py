@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 
@@ -94,15 +93,33 @@ def test_importing_the_package_imports_no_torch():
         _ = conformance.extrakt
 
 
-def test_a_program_that_gives_it_is_saved_and_loaded():
-    model, x = timm.create_model("resnet18").eval(), torch.randn(2, 3, 64, 64)
-    file = io.BytesIO()
+LOADING = """
+import sys, torch
+from conformance import Extracted
+with torch.no_grad():
+    loaded = torch.export.load(sys.argv[1]).module()(torch.ones(2, 3, 64, 64))
+assert isinstance(loaded, Extracted)
+torch.save(tuple(loaded), sys.argv[2])
+"""
+
+
+def test_a_program_that_gives_it_is_saved_and_loaded_in_another_process(tmp_path):
+    model, x = timm.create_model("resnet18").eval(), torch.ones(2, 3, 64, 64)
     with torch.no_grad():
-        torch.export.save(torch.export.export(Features(model), (x,)), file)
-        file.seek(0)
-        loaded = torch.export.load(file).module()(x)
-    assert isinstance(loaded, conformance.Extracted)
-    assert torch.equal(loaded.pre_logits, conformance.extract(model, x).pre_logits)
+        torch.export.save(torch.export.export(Features(model), (x,)), tmp_path / "saved.pt2")
+        subprocess.run(
+            [sys.executable, "-c", LOADING, tmp_path / "saved.pt2", tmp_path / "given.pt"], check=True, timeout=120
+        )
+        given = torch.load(tmp_path / "given.pt")
+        assert torch.equal(given[1], conformance.extract(model, x).pre_logits)
+
+
+def test_a_classifier_of_the_users_own_gives_logits():
+    model = timm.create_model("resnet18", num_classes=0).eval()
+    model.fc = nn.Linear(512, 5)
+    with torch.no_grad():
+        x = torch.randn(2, 3, 64, 64)
+        assert torch.equal(conformance.extract(model, x).logits, model(x))
 
 
 def test_an_embedding_that_is_not_pooled_is_refused():
