@@ -57,6 +57,7 @@ ONLY = {
     "onnx": {"subject"},
     "onnxruntime": {"subject"},
     "execnet": {"run"},
+    "ray": {"run"},
     "yaml": {"gate"},
     "tomlkit": {"gate"},
     "jinja2": {"report"},

@@ -96,7 +96,7 @@ def claim(
     """Declare the decorated function to be a claim.
 
     The function gets a subject and returns a cell. An exception that it lets through is a violation (observed), since
-    the contract says that the call works; memory errors are told apart by `conformance.decide`.
+    the contract says that the call works; memory errors are told apart by `conformance.claims.raised`.
     """
 
     def declare(function: Decision) -> Claim:

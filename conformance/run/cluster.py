@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from conformance.claims.claim import undecided
-from conformance.decide import MEMORY
+from conformance.claims.raised import MEMORY
 from conformance.record import Header, Line, Record, printable
 from conformance.run import ray_cluster
 from conformance.run.chosen import Chosen, header
