@@ -52,6 +52,7 @@ class Writer:
         self._header: Header | None = None
         self._begun: dict[str, _Begun] = {}
         self._records: dict[str, Record] = {}
+        self._has_begun = False
         try:
             self._file = self._locked()
         except OSError as error:
@@ -75,6 +76,7 @@ class Writer:
         self._file.seek(end)
         if end == 0:
             self._append(header)
+        self._has_begun = True
         return frozenset(self._records)
 
     def _take_up(self, header: Header, models: tuple[str, ...]) -> int:
@@ -143,7 +145,9 @@ class Writer:
         self._file.close()
 
     def leave(self) -> None:
-        """Stop short: what is decided stays in `FILE.partial`."""
+        """Stop short: what is decided stays in `FILE.partial`, which is removed if that is nothing."""
+        if self._has_begun and not self._records and not self._file.closed:
+            self._partial.unlink(missing_ok=True)
         self._file.close()
 
     def _append(self, line: Line) -> None:

@@ -145,7 +145,7 @@ def running_cluster(directory, **environ):
     options = [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={directory}", "--block"]
     head = subprocess.Popen(
         [ray, "start", "--head", *options],
-        env=environment(RAY_USAGE_STATS_ENABLED="0", **environ),
+        env=environment(**{"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""} | environ),  # modules come with the audit
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from conformance.record import Cell, ClaimEntry, Evidence, Header, Level, Record, Tier, Verdict
+from conformance.record import Cell, ClaimEntry, Evidence, Header, Level, Record, Tier, Verdict, encode
 from conformance.record_file import read_run
 from conformance.run.parcel import LONGEST_TEXT, Parcel, clipped, pack, unpack
 from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
@@ -137,11 +137,14 @@ def test_without_resuming_what_was_left_is_not_overwritten(tmp_path, left):
 
 @pytest.mark.parametrize("torn", [b"", b'{"kind":"rec'])
 def test_an_unfinished_run_that_decided_nothing_is_begun_anew_without_being_asked(tmp_path, torn):
-    written(tmp_path / "run.jsonl", finish=False)
-    with (tmp_path / "run.jsonl.partial").open("ab") as partial:
-        partial.write(torn)
+    (tmp_path / "run.jsonl.partial").write_bytes(encode(header()) + torn)  # as a killing leaves it
     assert written(tmp_path / "run.jsonl", "a", "b") == frozenset()
     assert len(read_run(tmp_path / "run.jsonl").records) == 2
+
+
+def test_a_run_that_decided_nothing_leaves_nothing(tmp_path):
+    written(tmp_path / "run.jsonl", finish=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_writers_do_not_share_a_file(tmp_path):
