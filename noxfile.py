@@ -46,7 +46,7 @@ def audit(session: nox.Session) -> None:
     )
     earlier = [f"--since={file}" for file in Path("reports").glob("timm-*.jsonl.gz") if file != records]
     session.run("timm-conformance", "report", str(records), *earlier, "--output", str(page))
-    session.run("python", "-m", "conformance.run.expected", str(records))
+    session.run("python", "-m", "conformance.run.expected", str(records), str(records))  # times, and memory
     session.run("python", "-m", "conformance.report.findings", str(records), f"reports/FINDINGS-{VERSION}.md")
 
 
@@ -62,3 +62,11 @@ def agreement(session: nox.Session) -> None:
     """Decide 300 models both by proof and on real numbers; arguments go to benchmarks/agreement.py."""
     session.install("-e", ".[test]")
     session.run("python", "benchmarks/agreement.py", *session.posargs)
+
+
+@nox.session
+def soundness(session: nox.Session) -> None:
+    """Hold equal numbers against equal bits for many programs; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    tried = {"SOUNDNESS_PROGRAMS": "30000"}
+    session.run("pytest", "-s", "tests/engine/test_soundness.py", *session.posargs, env=tried)
