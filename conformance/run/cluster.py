@@ -70,8 +70,13 @@ def audit(selections: Sequence[Selection], choices: Sequence[Chosen], address: s
         WRITTEN, FAILED with a sentence on standard error, or INTERRUPTED after Ctrl-C or SIGTERM: then what was
         decided is in `PATH.partial`.
     """
+    first = selections[0]
+    with_timm = any(one.release is None or one.release.path is None for one in selections)
     try:
-        with ray_cluster.joined(address, selections[0].workers, selections[0].imports) as cluster, ExitStack() as stack:
+        with (
+            ray_cluster.joined(address, first.workers, first.imports, with_timm=with_timm) as cluster,
+            ExitStack() as stack,
+        ):
             _listen()
             runs = [_begun(*one, cluster, stack) for one in zip(selections, choices, strict=True)]
             _Audit(cluster, runs).decide()

@@ -70,8 +70,8 @@ class Cluster:
         self._largest = max((node["Resources"].get("memory", 0.0) for node in self._nodes()), default=0.0)
         self._counted = (0.0, 0)
 
-    def check(self) -> None:
-        """Compare the machines that are there with this one.
+    def check(self, *, with_timm: bool) -> None:
+        """Compare the machines that are there with this one, and their own timm if that is audited.
 
         Raises:
             NoCluster: One lacks the suite or has another, or another torch or timm.
@@ -80,14 +80,15 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         asked = ray.remote(num_cpus=0, max_retries=2)(facts)
-        answers = {
-            node["NodeManagerHostname"]: asked.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote()
+        answers = [
+            (
+                node["NodeManagerHostname"],
+                asked.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(),
+            )
             for node in self._nodes()
             if node["Resources"].get("CPU")
-        }
-        for name, answer in answers.items():
+        ]
+        for name, answer in answers:
             try:
                 there = ray.get(answer, timeout=_PATIENCE_WITH_A_NODE)
             except ray.exceptions.RayError as error:
@@ -95,7 +96,7 @@ class Cluster:
                     f"{name} of the cluster cannot run timm-conformance {here.suite} ({_last_line(error)}); "
                     "install the same there as here"
                 ) from error
-            _compare(name, here, there)
+            _compare(name, here, there, with_timm=with_timm)
 
     def in_words(self) -> str:
         """How many machines it has now."""
@@ -149,8 +150,12 @@ class Cluster:
 
 
 @contextmanager
-def joined(address: str, workers: int | Literal["auto"], imports: Sequence[str]) -> Iterator[Cluster]:
+def joined(
+    address: str, workers: int | Literal["auto"], imports: Sequence[str], *, with_timm: bool = True
+) -> Iterator[Cluster]:
     """A cluster of this machine's own, with so many processes, or the one at an address; it is left at the end.
+
+    `with_timm` says whether the timm of the environments is audited, which must be the same then.
 
     Raises:
         NoCluster: There is none, Ray is not installed, or a machine decides by something else.
@@ -183,7 +188,7 @@ def joined(address: str, workers: int | Literal["auto"], imports: Sequence[str])
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise NoCluster(f"--cluster {address!r} cannot be had ({_last_line(error)})") from error
         cluster = Cluster(ray, None if address == LOCAL or workers == "auto" else workers)
-        cluster.check()
+        cluster.check(with_timm=with_timm)
         yield cluster
 
 
@@ -268,10 +273,10 @@ def _temporary() -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _compare(name: str, here: Facts, there: Facts) -> None:
+def _compare(name: str, here: Facts, there: Facts, *, with_timm: bool) -> None:
     for fact in Facts.__struct_fields__:
         ours, theirs = getattr(here, fact), getattr(there, fact)
-        if ours != theirs:
+        if ours != theirs and (fact != "timm" or with_timm):
             what = "other files of timm-conformance" if fact == "code" else fact
             raise NoCluster(f"{name} of the cluster has {what} {theirs}, and here is {ours}; have the same everywhere")
 
