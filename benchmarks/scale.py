@@ -34,7 +34,7 @@ START = 7.0
 NOTICED = 30.0
 """Seconds until a lost machine is missed, and its chunks go out again."""
 OFF = 0.5
-"""Standard deviation of the logarithm of what a model takes against what was expected: nine of ten within 1.9."""
+"""Standard deviation of the logarithm of what a model takes against what was expected: more than names are off."""
 SLOW, SLOWNESS = 0.05, 2.0
 """Part of the processes that are slow, and how much longer they take."""
 LOST = 0.05
@@ -65,14 +65,17 @@ def many(costs: dict[str, float], count: int) -> dict[str, float]:
 
 
 def processes(count: int, *, disturbed: bool, until: float, chance: random.Random) -> list[Process]:
-    """Those of a cluster; if it is disturbed some are slow, and machines are lost before the time `until`."""
-    found = []
-    for _ in range(math.ceil(count / ON_A_MACHINE)):
-        ends = chance.uniform(0, until) if disturbed and chance.random() < LOST else math.inf
-        found += [
-            Process(1 / SLOWNESS if disturbed and chance.random() < SLOW else 1.0, ends) for _ in range(ON_A_MACHINE)
-        ]
-    return found[:count]
+    """Those of a cluster. If it is disturbed some are slow, and of several machines some are lost before `until`."""
+    found = [Process() for _ in range(count)]
+    if disturbed:
+        for number in chance.sample(range(count), math.ceil(SLOW * count)):
+            found[number].speed = 1 / SLOWNESS
+        machines = count // ON_A_MACHINE
+        for machine in chance.sample(range(machines), math.ceil(LOST * machines) if machines > 1 else 0):
+            ends = chance.uniform(0, until)
+            for process in found[machine * ON_A_MACHINE : (machine + 1) * ON_A_MACHINE]:
+                process.ends = ends
+    return found
 
 
 def makespan(chunks: Iterable[Sequence[float]], workers: Sequence[Process]) -> float:
@@ -146,16 +149,18 @@ def written_in_a_second() -> tuple[float, float]:
     return rate, size
 
 
+PLAYS = 5
+LARGEST = 1000
 AUDITS = (
     ("1,371 models, 1 release", 1371, 1, (2, 16, 64)),
     ("2,000 models, 10 releases", 2000, 10, (64, 1024)),
     ("2,000 models, 100 releases", 2000, 100, (64, 1024)),
-    ("2,000 models, 1,000 runs", 2000, 1000, (64, 1024)),
+    ("2,000 models, 1,000 runs", 2000, LARGEST, (64, 1024)),
 )
 
 
 def main() -> int:
-    """Print the table, and exit with 1 if one of at least a hundred releases takes a tenth longer than it must."""
+    """Print the table, and exit with 1 if the largest audit takes a tenth longer than it must."""
     costs, table = recorded(), Table("audit", "processes", "chunks", "bound", "takes", "disturbed: bound", "takes")
     is_slow = False
     for title, models, releases, sizes in AUDITS:
@@ -163,13 +168,14 @@ def main() -> int:
         for count in sizes:
             cells = [title, f"{count:,}"]
             for disturbed in (False, True):
-                runs = [played(expected, releases, count, disturbed=disturbed, seed=seed) for seed in range(3)]
-                least, taken = statistics.mean(run[1] for run in runs), statistics.mean(run[0] for run in runs)
-                is_slow |= releases >= 100 and taken > 1.1 * least
+                runs = [played(expected, releases, count, disturbed=disturbed, seed=seed) for seed in range(PLAYS)]
+                least = statistics.mean(run[1] for run in runs)
+                ratios = [run[0] / run[1] for run in runs]
+                is_slow |= releases == LARGEST and max(ratios) > 1.1
                 cells += [] if disturbed else [f"{runs[0][2]:,}"]
-                cells += [f"{least / 3600:.2f} h", f"{taken / least:.3f} x"]
+                cells += [f"{least / 3600:.2f} h", f"{statistics.mean(ratios):.3f} x, at most {max(ratios):.3f}"]
             table.add_row(*cells)
-    Console(width=110).print(table)
+    Console(width=140).print(table)
     rate, size = written_in_a_second()
     Console().print(f"one writer: {rate:,.0f} records a second, of {size:,.0f} bytes")
     return int(is_slow)

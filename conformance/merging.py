@@ -37,8 +37,9 @@ def merge(runs: Mapping[str, Run]) -> Run:
     assert whole is not None
     if missing := [number for number in range(1, whole.of + 1) if number not in numbers]:
         shards = ", ".join(f"{number}/{whole.of}" for number in missing)
+        noun = "shard {} is" if len(missing) == 1 else "shards {} are"
         raise NotOneAudit(
-            f"shard {shards} is missing; audit with --shard {missing[0]}/{whole.of} and name its file too"
+            f"{noun.format(shards)} missing; audit with --shard {missing[0]}/{whole.of} and name its file too"
         )
     return _joined(runs, whole.subjects)
 

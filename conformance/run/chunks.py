@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 SHORTEST, LONGEST = 30.0, 900.0
 """Seconds of expected work: a start should be a small part of it, and little should wait for one process."""
-_START = 5.0
+_START = 7.0
 """Seconds that a start takes, about: of less work than these for each process not all are needed."""
 _ROUNDS = 4
 """Into how many chunks for each process what is left is divided, so that no slow one holds up the end."""

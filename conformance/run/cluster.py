@@ -7,6 +7,7 @@ its cells say so.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections import Counter, deque
@@ -26,18 +27,14 @@ from conformance.run.chunks import Chunk, cut
 from conformance.run.display import Display
 from conformance.run.expected import Expected
 from conformance.run.local import FAILED, INTERRUPTED, WRITTEN, Selection
-from conformance.run.ray_cluster import Cluster, Lost, NoCluster
-from conformance.run.remote import Order, Refused
+from conformance.run.ray_cluster import Cluster, HeadLost, Lost, NoCluster, OtherSuite
+from conformance.run.remote import Facts, Order, Refused
 from conformance.run.tally import Tally
 from conformance.run.wheels import packed
 from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
 MOST_LOSSES = 3
 """Of one model: in its chunk, at the head of what was left of it, and alone."""
-
-
-class OtherSuite(Exception):
-    """A machine decides by other versions or claims. Its text is one sentence."""
 
 
 @dataclass
@@ -79,10 +76,15 @@ def audit(selections: Sequence[Selection], choices: Sequence[Chosen], address: s
         ):
             _listen()
             runs = [_begun(*one, cluster, stack) for one in zip(selections, choices, strict=True)]
-            _Audit(cluster, runs).decide()
+            try:
+                _Audit(cluster, runs).decide()
+            except HeadLost as error:
+                stack.close()
+                _say(str(error))
+                os._exit(FAILED)  # leaving a cluster waits for its head, until Ray ends this process
             for run in runs:
                 run.writer.finish()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter from Ray's own handler of SIGTERM, while it starts
         _say("interrupted; what was decided is in the files that end with .partial, for --resume")
         return INTERRUPTED
     except (NoCluster, Refused, OtherSuite, OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun) as error:
@@ -145,7 +147,7 @@ class _Audit:
         return (
             f"timm-conformance: {decided} models, {len(chosen.claims)} claims{before}; timm {releases}, "
             f"torch {self._runs[0].header.torch}, python {self._runs[0].header.python}; "
-            f"{self._cluster.in_words()}, {self._cluster.processes} processes"
+            f"{self._cluster.in_words()}, {self._cluster.processes} process{'es' * (self._cluster.processes != 1)}"
         )
 
     def _send(self, piece: _Piece) -> None:
@@ -174,6 +176,9 @@ class _Audit:
             del self._flying[stream]
             if piece.left:
                 raise Refused(f"a chunk ended without a word of {next(iter(piece.left))!r}; go on with --resume")
+            return
+        if isinstance(lines, Facts):
+            self._cluster.compare(lines)
             return
         for text in lines.splitlines():
             line = msgspec.json.decode(text, type=Line)

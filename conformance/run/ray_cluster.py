@@ -10,10 +10,12 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.machinery import PathFinder
@@ -33,18 +35,30 @@ _IN_FLIGHT = 64
 """Chunks that are handed to Ray at least, so that a cluster that can grow sees that there is work."""
 _PATIENCE = 10.0
 """Seconds for a connection."""
+_PATIENCE_WITH_RAY = 60.0
 _PATIENCE_WITH_A_NODE = 300.0
 """Seconds for a machine to say what it has; its first process starts then."""
+_PATIENCE_WITH_THE_HEAD = 20.0
+_CONTROLLER = 800 * 2**20
+"""Bytes that a chunk takes besides the process that decides: pytest's own, which imports torch too."""
 _BETWEEN_LOOKS = 0.2
 _BETWEEN_CENSUSES = 5.0
 _TOKEN = (".ray", "auth_token")
 """Where it lies below the home directory."""
 _TEMPORARY = "timm-ray-"
-_LONGEST_ROOT = 25
+_LONGEST_ROOT = 16
 
 
 class NoCluster(Exception):
     """There is no cluster that could decide this. Its text is one sentence."""
+
+
+class HeadLost(Exception):
+    """The head of the cluster answers no more. Its text is one sentence."""
+
+
+class OtherSuite(Exception):
+    """A machine decides by something else. Its text is one sentence."""
 
 
 class Lost(Exception):
@@ -58,7 +72,7 @@ class Lost(Exception):
 class Cluster:
     """A cluster of Ray that this process has joined, whose machines decide as this one does."""
 
-    def __init__(self, ray: ModuleType, most: int | None) -> None:
+    def __init__(self, ray: ModuleType, most: int | None, *, with_timm: bool) -> None:
         self._ray = ray
         cpus = int(ray.cluster_resources().get("CPU", 0))
         self.processes = min(cpus or _IN_FLIGHT, most or sys.maxsize)
@@ -67,16 +81,21 @@ class Cluster:
         """How many chunks it is handed at a time."""
         # Lost chunks are looked into here: Ray would decide again what has come already.
         self._decided = ray.remote(num_cpus=1, max_retries=0)(decided)
-        self._largest = max((node["Resources"].get("memory", 0.0) for node in self._nodes()), default=0.0)
-        self._counted = (0.0, 0)
+        self._with_timm = with_timm
+        self._here = facts()
+        self._head = ray.get_runtime_context().gcs_address
+        self._heard = time.monotonic()
+        self._looked, self._machines, self._largest = 0.0, 0, 0.0
+        self._look()
 
-    def check(self, *, with_timm: bool) -> None:
-        """Compare the machines that are there with this one, and their own timm if that is audited.
+    def check(self) -> None:
+        """Compare the machines that are there with this one.
 
         Raises:
-            NoCluster: One lacks the suite or has another, or another torch or timm.
+            NoCluster: One lacks the suite.
+            OtherSuite: One has another, or another torch or timm.
         """
-        ray, here = self._ray, facts()
+        ray, here = self._ray, self._here
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         asked = ray.remote(num_cpus=0, max_retries=2)(facts)
@@ -96,14 +115,49 @@ class Cluster:
                     f"{name} of the cluster cannot run timm-conformance {here.suite} ({_last_line(error)}); "
                     "install the same there as here"
                 ) from error
-            _compare(name, here, there, with_timm=with_timm)
+            self.compare(there, name)
+
+    def compare(self, there: Facts, name: str = "a machine") -> None:
+        """Hold what a machine has against what this one has; its own timm only if that is audited.
+
+        Raises:
+            OtherSuite: They differ.
+        """
+        for fact in Facts.__struct_fields__:
+            ours, theirs = getattr(self._here, fact), getattr(there, fact)
+            if ours != theirs and (fact != "timm" or self._with_timm):
+                what = "other files of timm-conformance" if fact == "code" else fact
+                raise OtherSuite(
+                    f"{name} of the cluster has {what} {theirs}, and here is {ours}; have the same everywhere"
+                )
 
     def in_words(self) -> str:
         """How many machines it has now."""
-        if time.monotonic() - self._counted[0] > _BETWEEN_CENSUSES:
-            self._counted = (time.monotonic(), len(self._nodes()))
-        count = self._counted[1]
-        return f"{count} node{'s' if count != 1 else ''}"
+        return f"{self._machines} node{'s' * (self._machines != 1)}"
+
+    def _look(self) -> None:
+        """See which machines there are, now and then.
+
+        Raises:
+            HeadLost: The head has not answered for a while. Ray would end this process, a minute after it did last.
+        """
+        now = time.monotonic()
+        if now - self._looked < _BETWEEN_CENSUSES:
+            return
+        self._looked = now
+        try:
+            host, _, port = self._head.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE / 2).close()
+        except OSError:
+            if now - self._heard > _PATIENCE_WITH_THE_HEAD:
+                raise HeadLost(
+                    f"the head of the cluster at {self._head} answers no more; go on with --resume when there is one"
+                ) from None
+            return
+        self._heard = now
+        nodes = self._nodes()
+        deciding = [node["Resources"].get("memory", 0.0) for node in nodes if node["Resources"].get("CPU")]
+        self._machines, self._largest = len(nodes), max(deciding, default=0.0)
 
     def keep(self, content: bytes) -> object:
         """Put bytes where every machine finds them."""
@@ -111,16 +165,21 @@ class Cluster:
 
     def send(self, order: Order, archive: object | None, memory: float) -> Any:
         """Have a chunk decided, by a machine with as many bytes of memory left as it is expected to need."""
-        needed = int(min(memory, self._largest)) or None
+        needed = int(min(memory + _CONTROLLER, self._largest)) or None
         return self._decided.options(num_returns="streaming", memory=needed).remote(order, archive)
 
     def ready(self, streams: list[Any]) -> list[Any]:
-        """Those of which something came, or that ended, after a moment."""
+        """Those of which something came, or that ended, after a moment.
+
+        Raises:
+            HeadLost: see above.
+        """
+        self._look()
         found, _ = self._ray.wait(streams, num_returns=len(streams), timeout=_BETWEEN_LOOKS)
         return list(found)
 
-    def next_of(self, stream: Any) -> bytes | None:
-        """What came: whole lines; None at the end.
+    def next_of(self, stream: Any) -> Facts | bytes | None:
+        """What came: what the machine has, then whole lines; None at the end.
 
         Raises:
             Lost: Its process or machine is no more.
@@ -129,7 +188,7 @@ class Cluster:
         errors = self._ray.exceptions
         try:
             reference = next(stream, None)
-            return None if reference is None else bytes(self._ray.get(reference))
+            came: Facts | bytes | None = None if reference is None else self._ray.get(reference)
         except errors.RayTaskError as error:
             if isinstance(error.cause, Stopped):
                 raise Lost(str(error.cause)) from None
@@ -144,6 +203,7 @@ class Cluster:
             raise NoCluster(f"the cluster could not take the modules of --import ({_last_line(error)})") from error
         except errors.RayError:
             raise Lost("its process was killed") from None
+        return came
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -161,6 +221,8 @@ def joined(
         NoCluster: There is none, Ray is not installed, or a machine decides by something else.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A module of the user's is what it is here, generated files included.
+    os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
     _authenticate(address)
     try:
         import ray
@@ -187,8 +249,9 @@ def joined(
                 ray.init(address=address, **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise NoCluster(f"--cluster {address!r} cannot be had ({_last_line(error)})") from error
-        cluster = Cluster(ray, None if address == LOCAL or workers == "auto" else workers)
-        cluster.check(with_timm=with_timm)
+        most = None if address == LOCAL or workers == "auto" else workers
+        cluster = Cluster(ray, most, with_timm=with_timm)
+        cluster.check()
         yield cluster
 
 
@@ -227,8 +290,30 @@ def _refuse_unreachable(address: str) -> None:
             f"--cluster {address!r} is an address of Ray Client, which cannot carry this; "
             "start the audit on a machine of the cluster, with the HOST:PORT of its head or auto"
         )
-    if address == "auto":
-        return
+    if address != "auto":
+        _refuse_closed(address)
+    # One that listens and is no cluster is waited for without end, in native code.
+    code = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
+    try:
+        ended = subprocess.run(  # noqa: S603  # our own command
+            [sys.executable, "-c", code, address],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE_WITH_RAY,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoCluster(
+            f"--cluster {address!r} does not answer as Ray does within {_PATIENCE_WITH_RAY:.0f} seconds; "
+            "see that `ray start --head` runs there"
+        ) from None
+    if ended.returncode:
+        lines = [line for line in ended.stderr.splitlines() if line.strip()] or ["it did not say why"]
+        raise NoCluster(f"--cluster {address!r} cannot be joined ({printable(lines[-1])[:300]})")
+
+
+def _refuse_closed(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 2**16):
         raise NoCluster(f"--cluster {address!r} is no address; give HOST:PORT of the head, auto, or local")
@@ -248,9 +333,9 @@ def _source(name: str) -> str | None:
         return None
     places = list(spec.submodule_search_locations or ()) or [spec.origin or ""]
     installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    if any(Path(places[0]).is_relative_to(directory) for directory in installed):
-        return None
-    return places[0]
+    is_file = Path(places[0]).is_dir() or (places[0].endswith(".py") and Path(places[0]).is_file())
+    is_installed = any(Path(places[0]).is_relative_to(directory) for directory in installed)
+    return places[0] if is_file and not is_installed else None
 
 
 @contextmanager
@@ -262,23 +347,16 @@ def _temporary() -> Iterator[str]:
     root = Path(tempfile.gettempdir())
     if len(os.fsencode(root)) > _LONGEST_ROOT:
         root = Path("/tmp")  # noqa: S108  # where Ray itself goes; mkdtemp takes no directory of others
-    for left in root.glob(f"{_TEMPORARY}*-*"):
-        process = left.name.removeprefix(_TEMPORARY).partition("-")[0]
+    ours = f"{_TEMPORARY}{zlib.crc32(socket.gethostname().encode()):08x}-"
+    for left in root.glob(f"{ours}*-*"):
+        process = left.name.removeprefix(ours).partition("-")[0]
         if process.isdigit() and not Path("/proc", process).exists():
             shutil.rmtree(left, ignore_errors=True)
-    directory = tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=root)
+    directory = tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-", dir=root)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _compare(name: str, here: Facts, there: Facts, *, with_timm: bool) -> None:
-    for fact in Facts.__struct_fields__:
-        ours, theirs = getattr(here, fact), getattr(there, fact)
-        if ours != theirs and (fact != "timm" or with_timm):
-            what = "other files of timm-conformance" if fact == "code" else fact
-            raise NoCluster(f"{name} of the cluster has {what} {theirs}, and here is {ours}; have the same everywhere")
 
 
 def _last_line(error: BaseException) -> str:

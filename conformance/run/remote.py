@@ -78,8 +78,8 @@ def facts() -> Facts:
     )
 
 
-def decided(order: Order, archive: bytes | None) -> Iterator[bytes]:
-    """Lines of the record file as they come: the header first, then models in whatever order, no footer.
+def decided(order: Order, archive: bytes | None) -> Iterator[Facts | bytes]:
+    """The facts of this machine, then lines of the record file as they come: the header first, then models.
 
     `archive` has the files of the order's timm; None means that of the environment.
 
@@ -87,6 +87,7 @@ def decided(order: Order, archive: bytes | None) -> Iterator[bytes]:
         Refused: An option of the order cannot be followed.
         Stopped: The child was ended by something that is not a model's doing.
     """
+    yield facts()
     release = Release(order.version, None) if archive is None else unpacked(order.version, archive)
     with tempfile.TemporaryDirectory(prefix="timm-conformance-") as directory:
         selection = Selection(
@@ -152,7 +153,7 @@ def _check(status: int, said: BinaryIO) -> None:
     lines = [line for line in said.read().decode("utf-8", "replace").splitlines() if line.strip()]
     last = printable(lines[-1].removeprefix("ERROR: "))[:500] if lines else "it said nothing"
     if status == _USAGE:
-        raise Refused(last)
+        raise Refused(last.replace("--timm-", "--"))
     if status < 0:
         raise Stopped(f"its audit was ended by {signal.Signals(-status).name}")
     raise Refused(f"the audit of a chunk ended with exit status {status}: {last}")

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from conformance.record import Cell, Footer, Header, Line, Record, Run, count, encode, printable
-from conformance.record_file import packed
+from conformance.record_file import BrokenRecord, packed, read_run
 from conformance.run.parcel import Parcel
 
 
@@ -82,13 +82,25 @@ class Writer:
     def _take_up(self, header: Header, models: tuple[str, ...]) -> int:
         """Go on with what is left, if it is of this run; gives where it ends in the file."""
         left, end = _left(self._file)
-        if left:
+        if not left and (whole := self._finished(header, models)) is not None:
+            self._header = whole.header
+            self._records = {record.model: record for record in whole.records}
+        elif left:
             self._header = self._resumable(left[0], header)
             # Reversed: of two records of a subject the first is kept.
             self._records = {line.model: line for line in reversed(left) if isinstance(line, Record)}
             if stranger := sorted(self._records.keys() - set(models)):
                 raise OtherRun(f"{self._named()} has decided {stranger[0]!r}, which is not chosen now; {_APART}")
         return end
+
+    def _finished(self, header: Header, models: tuple[str, ...]) -> Run | None:
+        """What stands in the file already, if it is the whole run that is to be resumed."""
+        try:
+            run = read_run(self._output)
+        except BrokenRecord:
+            return None
+        is_this = _other_fact(run.header, header) is None and {record.model for record in run.records} == set(models)
+        return run if is_this else None
 
     def _check_nothing_is_lost(self) -> int:
         """Refuse to begin anew where subjects are decided, or where something else lies; gives where to begin."""
@@ -174,11 +186,9 @@ class Writer:
     def _resumable(self, left: Line, now: Header) -> Header:
         if not isinstance(left, Header):
             raise OtherRun(f"{self._named()} does not begin with a header; {_APART}")
-        for fact in ("schema", "suite", "timm", "torch", "python", "tier", "shard", "subjects", "claims"):
-            then, wanted = getattr(left, fact), getattr(now, fact)
-            if then != wanted:
-                change = "" if fact in ("claims", "shard") else f": {then} then, {wanted} now"
-                raise OtherRun(f"{self._named()} is of another run ({fact} differ{change}); {_APART}")
+        if (fact := _other_fact(left, now)) is not None:
+            change = "" if fact in ("claims", "shard") else f": {getattr(left, fact)} then, {getattr(now, fact)} now"
+            raise OtherRun(f"{self._named()} is of another run ({fact} differ{change}); {_APART}")
         return left
 
     def _named(self) -> str:
@@ -186,6 +196,12 @@ class Writer:
 
 
 _APART = "delete it, or choose another --output"
+
+
+def _other_fact(then: Header, now: Header) -> str | None:
+    """The first fact in which two runs differ that would have to be one."""
+    facts = ("schema", "suite", "timm", "torch", "python", "tier", "shard", "subjects", "claims")
+    return next((fact for fact in facts if getattr(then, fact) != getattr(now, fact)), None)
 
 
 def _left(file: BinaryIO) -> tuple[list[Line], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 from pathlib import Path
 
 import pytest
@@ -44,13 +45,25 @@ def test_a_small_audit_is_for_all_processes():
     assert len(cut([[f"{number}" for number in range(16)]], 4, lambda _: 1.5)) >= 4
 
 
-@pytest.mark.parametrize(
-    ("models", "releases", "processes"), [(1371, 1, 2), (1371, 1, 64), (2000, 10, 64), (2000, 100, 1024)]
-)
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("disturbed", [False, True])
-def test_an_audit_takes_at_most_a_tenth_longer_than_it_must(models, releases, processes, disturbed):
-    taken, bound, _ = scale.played(scale.many(COSTS, models), releases, processes, disturbed=disturbed)
+@pytest.mark.parametrize(("models", "releases", "processes"), [(1371, 1, 2), (2000, 10, 64), (2000, 100, 64)])
+def test_an_audit_takes_at_most_a_tenth_longer_than_it_must(models, releases, processes, disturbed, seed):
+    expected = scale.many(COSTS, models)
+    taken, bound, _ = scale.played(expected, releases, processes, disturbed=disturbed, seed=seed)
     assert bound <= taken <= 1.1 * bound
+
+
+def test_so_does_a_thousand_runs_on_a_thousand_processes():
+    taken, bound, _ = scale.played(scale.many(COSTS, 2000), 1000, 1024, disturbed=True)
+    assert bound <= taken <= 1.1 * bound
+
+
+def test_a_disturbed_cluster_is_disturbed():
+    for count in (64, 1024):
+        found = scale.processes(count, disturbed=True, until=1.0, chance=random.Random(0))
+        assert sum(process.speed < 1 for process in found) >= 0.05 * count
+        assert sum(process.ends < 1 for process in found) >= scale.ON_A_MACHINE
 
 
 def test_what_a_lost_machine_had_begun_is_decided_by_others():

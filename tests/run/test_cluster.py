@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import pytest
 
 import conformance
 from conformance.record_file import read_run
+from conformance.run import ray_cluster
+from conformance.run.ray_cluster import NoCluster
 from tests.commands import complaint
 from tests.run.conftest import environment, lines, without_what_varies
 
@@ -211,6 +214,26 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(tmp_path, address, words
     assert words in audit.said
     assert audit.said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_listens_and_is_no_cluster_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "_PATIENCE_WITH_RAY", 8.0)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(NoCluster, match="does not answer as Ray does"),
+    ):
+        with ray_cluster.joined(f"127.0.0.1:{server.getsockname()[1]}", "auto", ()):
+            pytest.fail("joined")
+
+
+def test_a_head_that_is_lost_is_told_and_what_was_decided_is_kept(tmp_path, short_directory):
+    with running_cluster(short_directory) as address:
+        audit = Audit(tmp_path, *CHOICE, f"--cluster={address}", DYING_SECONDS="60")
+        audit.wait_for_records(1)
+    assert audit.wait(timeout=120) == 2, audit.said
+    assert "answers no more; go on with --resume" in audit.said
+    assert "Traceback" not in audit.said
+    assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl.partial"]
 
 
 def test_without_ray_the_extra_is_named(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,9 +14,10 @@ from conformance.claims.raised import MEMORY
 from conformance.record import Cell, Evidence, Record, Tier, Verdict, encode
 from conformance.record_file import read_run
 from conformance.run.chosen import chosen, header
-from conformance.run.cluster import OtherSuite, _Audit, _Run
+from conformance.run.cluster import _Audit, _Run
 from conformance.run.local import Selection
-from conformance.run.ray_cluster import Lost
+from conformance.run.ray_cluster import Cluster, Lost, OtherSuite
+from conformance.run.remote import facts
 from conformance.run.writer import Writer
 
 CLAIMS = ("builds", "forward_features_runs")
@@ -101,6 +104,18 @@ def test_several_unlucky_models_end_too(decide):
     assert [model for model, record in records.items() if record.cells["builds"].verdict is Verdict.UNDECIDED] == [
         *"bcf"
     ]
+
+
+@pytest.mark.parametrize("with_timm", [False, True])
+def test_a_machine_that_has_something_else_is_told_and_its_own_timm_where_that_is_audited(with_timm):
+    here = facts()
+    cluster = SimpleNamespace(_here=here, _with_timm=with_timm)
+    Cluster.compare(cluster, here)
+    for fact in ("suite", "code", "torch", "python", "machine"):
+        with pytest.raises(OtherSuite, match="of the cluster has .*, and here is "):
+            Cluster.compare(cluster, msgspec.structs.replace(here, **{fact: "other"}))
+    with pytest.raises(OtherSuite) if with_timm else nullcontext():
+        Cluster.compare(cluster, msgspec.structs.replace(here, timm="other"))
 
 
 @pytest.mark.parametrize("fact", [{"torch": "1.0"}, {"suite": "9"}, {"machine": "Other"}, {"claims": ()}])

@@ -142,6 +142,23 @@ def test_an_unfinished_run_that_decided_nothing_is_begun_anew_without_being_aske
     assert len(read_run(tmp_path / "run.jsonl").records) == 2
 
 
+def test_a_run_that_is_finished_is_not_decided_again_when_it_is_resumed(tmp_path):
+    written(tmp_path / "run.jsonl", "a", "b")
+    before = (tmp_path / "run.jsonl").read_bytes()
+    assert written(tmp_path / "run.jsonl", resume=True) == frozenset({"a", "b"})
+    assert (tmp_path / "run.jsonl").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
+
+
+@pytest.mark.parametrize("facts", [{"torch": "3"}, {"tier": Tier.FULL}, {"claims": ()}])
+def test_another_finished_run_is_begun_anew(tmp_path, facts):
+    written(tmp_path / "run.jsonl", "a", "b")
+    writer = Writer(tmp_path / "run.jsonl")
+    assert writer.start(header(**facts), resume=True, models=("a", "b")) == frozenset()
+    writer.leave()
+    assert len(read_run(tmp_path / "run.jsonl").records) == 2
+
+
 def test_a_run_that_decided_nothing_leaves_nothing(tmp_path):
     written(tmp_path / "run.jsonl", finish=False)
     assert list(tmp_path.iterdir()) == []
