@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from conformance.engine.layouts import without_layouts
 from conformance.engine.outside import OTHER_THREAD
+from conformance.subject.passes import PAUSE
 from tests.engine.conftest import Numbering
 
 View = Callable[[torch.Tensor], torch.Tensor]
@@ -80,12 +82,13 @@ APART: dict[str, tuple[View, View]] = {
 
 
 def number_of(numbering: Numbering, function: View, *size: int) -> int:
-    for _ in range(5):
+    for _ in range(20):
         number = numbering(function, numbering.leaf("x", *size))
         if number is not None:
             return without_layouts(numbering.ledger.values, number)
         # A thread that other tests left behind woke up meanwhile: see `conformance.subject.passes.run`.
         assert numbering.reasons == [OTHER_THREAD]
+        time.sleep(PAUSE)
     raise AssertionError(numbering.reasons)
 
 

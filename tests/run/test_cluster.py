@@ -205,7 +205,7 @@ def test_a_cluster_with_another_suite_is_refused_and_nothing_written(tmp_path, s
         ("nowhere", "'nowhere' is no address; give HOST:PORT of the head, auto, or local"),
         ("host:port", "'host:port' is no address"),
         ("ray://127.0.0.1:10001", "is an address of Ray Client, which cannot carry this"),
-        ("auto", "'auto' cannot be had (Could not find any running Ray instance"),
+        ("auto", "'auto' cannot be joined (ConnectionError: Could not find any running Ray instance"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_refused_at_once(tmp_path, address, words):
@@ -221,9 +221,9 @@ def test_what_listens_and_is_no_cluster_is_refused(tmp_path, monkeypatch):
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(NoCluster, match="does not answer as Ray does"),
+        ray_cluster.joined(f"127.0.0.1:{server.getsockname()[1]}", "auto", ()),
     ):
-        with ray_cluster.joined(f"127.0.0.1:{server.getsockname()[1]}", "auto", ()):
-            pytest.fail("joined")
+        pytest.fail("joined")
 
 
 def test_a_head_that_is_lost_is_told_and_what_was_decided_is_kept(tmp_path, short_directory):

@@ -112,7 +112,7 @@ def test_a_machine_that_has_something_else_is_told_and_its_own_timm_where_that_i
     cluster = SimpleNamespace(_here=here, _with_timm=with_timm)
     Cluster.compare(cluster, here)
     for fact in ("suite", "code", "torch", "python", "machine"):
-        with pytest.raises(OtherSuite, match="of the cluster has .*, and here is "):
+        with pytest.raises(OtherSuite, match=r"of the cluster has .*, and here is "):
             Cluster.compare(cluster, msgspec.structs.replace(here, **{fact: "other"}))
     with pytest.raises(OtherSuite) if with_timm else nullcontext():
         Cluster.compare(cluster, msgspec.structs.replace(here, timm="other"))
