@@ -95,6 +95,8 @@ class Operation:
     """Whether what it writes is not read before."""
     is_out: bool
     """Whether what it writes is given by `out=` arguments alone."""
+    is_pointwise: bool
+    """Whether each element of a result comes of those in its place alone."""
     returns_views: bool
     """Whether its schema says that a result is an argument or looks at one."""
     only_looks: bool
@@ -137,6 +139,7 @@ def operation(overload: OpOverload) -> Operation:
         written=written,
         overwrites=is_out or packet in OVERWRITERS,
         is_out=is_out,
+        is_pointwise=torch.Tag.pointwise in tags,
         returns_views=any(result.alias_info is not None for result in schema.returns),
         only_looks=namespace in PURE_NAMESPACES
         and all(argument.alias_info is None or not argument.alias_info.is_write for argument in schema.arguments)

@@ -287,6 +287,9 @@ class _Call:
         seen = (*geometry(tensor), storage.nbytes())
         whole = covers_storage(tensor) and len(self.written) == 1
         if self._is_aliased(storage):
+            if not known.is_pointwise and known.label not in COPIES:
+                # It may read what it has written, or memory that it made anew to write to.
+                return values.fresh(f"{known.label} wrote over what it read", tuple(self.children))
             # What a kernel that reads what it overwrites leaves is its own affair: no twin, no equal copy.
             done = self._operation(f"{known.label} in place of its argument", (seen,))
             return values.intern("written", (index, seen), (self.ledger.content(storage), done))

@@ -182,6 +182,11 @@ DIFFERENT: dict[str, tuple[Function, Function]] = {
 }
 
 
+def over_itself(x: torch.Tensor) -> torch.Tensor:
+    square = x @ x.t()
+    return torch.mm(square, square, out=square)
+
+
 def _with_counter(x: torch.Tensor, steps: list[float]) -> torch.Tensor:
     counter = torch.zeros(())
     for step in steps:
@@ -215,6 +220,7 @@ FRESH: dict[str, Function] = {
     "new_empty": lambda x, y: x + x.new_empty(4, 6),
     "empty_strided": lambda x, y: x + torch.empty_strided((4, 6), (6, 1), device="meta"),
     "memory grown by resize_": lambda x, y: (x + y).resize_(5, 6),
+    "a product put over what it reads": lambda x, y: over_itself(x + y),
 }
 
 
