@@ -97,12 +97,13 @@ class Examination:
 
     def _is_raised_again(self, claim: Claim) -> bool:
         """Whether deciding the claim of another subject without weights raises something too."""
-        return _raises(claim, Subject(self.subject.name))
+        return _raised(claim, Subject(self.subject.name)) is not None
 
-    def _is_raised_undrawn(self, claim: Claim) -> bool:
-        """Whether deciding the claim raises something too with the weights that the model begins with: those that are
-        drawn may be none that it could ever have."""
-        return _raises(claim, RealSubject(self.subject, SEEDS[0], SINGLE, draws=False))
+    def _is_raised_undrawn(self, claim: Claim, cause: str | None) -> bool:
+        """Whether deciding the claim raises the same with the weights that the model begins with: those that are drawn
+        may be none that it could ever have."""
+        raised = _raised(claim, RealSubject(self.subject, SEEDS[0], SINGLE, draws=False))
+        return raised is not None and raised.cause == cause
 
     def _remedy(self, claim: Claim) -> Remedy | None:
         """The first way to what the claim promises that is proved or measured to lead there."""
@@ -122,7 +123,7 @@ class Examination:
             size = weights_in(self.subject, SINGLE)
             needed = f": one copy of its weights takes {size / 1e9:.1f} GB in float32" if size is not None else ""
             return undecided(f"{cell.reason}; memory ran out while it was measured{needed}", cause=MEMORY)
-        if raised and by_numbers.cause != cell.cause and not self._is_raised_undrawn(claim):
+        if raised and by_numbers.cause != cell.cause and not self._is_raised_undrawn(claim, by_numbers.cause):
             return undecided(f"{by_numbers.reason}; but only with weights that were drawn for this")
         if raised and not str(cell.reason).startswith(ON_META):
             return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
@@ -146,7 +147,7 @@ class Examination:
             # Models promise float32: a constant of that dtype, or a cast to it, is no fault of theirs.
             is_of_dtype = failed or (better.verdict is Verdict.VIOLATED and better.evidence is Evidence.OBSERVED)
             if _is_below_float32(better):
-                return undecided(f"{better.reason}: less than what float32, which shows none, keeps of a number"), False
+                return undecided(f"{better.reason}: less than what float32 keeps of a number"), False
             if not is_of_dtype:
                 return better, failed
         if cell.verdict is Verdict.HOLDS:  # within a wider bound, which the cell must say
@@ -197,16 +198,17 @@ def decide(name: str, claim_ids: Iterable[str]) -> Record:
     return msgspec.structs.replace(facts, cells=cells, cost=cost)
 
 
-def _raises(claim: Claim, subject: Subject) -> bool:
+def _raised(claim: Claim, subject: Subject) -> Cell | None:
+    """The cell of what deciding the claim of the subject raises, if anything."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             claim.decide(subject)
-    except Exception:  # noqa: BLE001  # whatever it is
-        return True
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        return cell_of(error)
     finally:
         subject.close()
-    return False
+    return None
 
 
 def _is_below_float32(cell: Cell) -> bool:

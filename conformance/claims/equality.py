@@ -51,9 +51,9 @@ def skeleton(output: Any) -> object:
 
 
 def other_than_tensors(output: Any) -> list[object]:
-    """What else an output holds; what is no plain value is like nothing but itself."""
+    """What else an output holds; what is no plain value is like nothing, not even itself."""
     return [
-        (type(leaf).__name__, repr(leaf)) if isinstance(leaf, _PLAIN) else leaf
+        (type(leaf).__name__, repr(leaf)) if isinstance(leaf, _PLAIN) else object()
         for leaf in leaves(output)
         if not isinstance(leaf, torch.Tensor)
     ]

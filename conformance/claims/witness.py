@@ -30,7 +30,9 @@ def build(**arguments):
     parameters = dict(model.named_parameters(remove_duplicate=False))
     drawn = set()
     for name, tensor in model.state_dict().items():
-        is_constant = name not in parameters and not ((tensor == 0).all() or (tensor == 1).all())
+        is_square = tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
+        hides = (tensor == 0).all() or (tensor == 1).all() or is_square and (tensor == torch.eye(len(tensor))).all()
+        is_constant = name not in parameters and not hides
         if tensor.is_floating_point() and not is_constant and tensor.data_ptr() not in drawn:
             drawn.add(tensor.data_ptr())  # tied weights stay tied
             torch.manual_seed(zlib.crc32(name.encode()))

@@ -67,8 +67,11 @@ class Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's b
         known = operation(func) if isinstance(func, torch._ops.OpOverload) else None
         if known is None or known.only_looks:
             return func(*args, **kwargs)
-        if self._constants and not known.written:
-            args, kwargs = pytree.tree_map_only(torch.Tensor, self._shaken, (args, kwargs))
+        if self._constants and not known.is_out:
+            read = [one for place, one in enumerate(args) if place not in known.written]
+            shaken = iter(pytree.tree_map_only(torch.Tensor, self._shaken, read))
+            args = [one if place in known.written else next(shaken) for place, one in enumerate(args)]
+            kwargs = pytree.tree_map_only(torch.Tensor, self._shaken, dict(kwargs))
         output = func(*args, **kwargs)
         given = [tensor for tensor in pytree.tree_leaves((args, kwargs)) if _has_fraction(tensor)]
         if not given:
@@ -170,7 +173,8 @@ class Difference:
         """Whether it is rounding and nothing else; None where one cannot tell."""
         if self.problem is not None:
             return None
-        if self.error <= WITHIN * self.rounding and self.detail <= WITHIN:
+        largest = math.sqrt(torch.finfo(self.dtype).eps)
+        if self.error <= min(WITHIN * self.rounding, largest) and self.detail <= WITHIN:
             return True
         if self.error <= BEYOND_CONSTANTS * self.of_constants:
             return None

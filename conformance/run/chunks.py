@@ -36,12 +36,8 @@ def cut(runs: Sequence[Sequence[str]], processes: int, seconds: Callable[[str], 
     serves the next.
     """
     left = sum(seconds(model) for models in runs for model in models)
-    shortest = min(SHORTEST, max(left / processes, _START))
-    chunks: list[Chunk] = []
-    for run, models in enumerate(runs):
-        for chunk in _cut_one(run, models, _Size(left, processes, shortest), seconds):
-            chunks.append(chunk)
-            left -= chunk.seconds
+    size = _Size(left, processes, shortest=min(SHORTEST, max(left / processes, _START)))
+    chunks = [chunk for run, models in enumerate(runs) for chunk in _cut_one(run, models, size, seconds)]
     return sorted(chunks, key=lambda chunk: -chunk.seconds)
 
 
@@ -74,4 +70,5 @@ def _cut_one(run: int, models: Sequence[str], size: _Size, seconds: Callable[[st
         beginning.append(model)
         spent += cost
     if beginning:
+        size.left -= spent
         yield Chunk(run, tuple(beginning), spent)

@@ -13,7 +13,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -56,7 +56,7 @@ class _Piece:
     run: _Run
     left: dict[str, None]
     """Models in their order."""
-    is_checked: bool = field(default=False)
+    is_checked: bool = False
     """Whether its header was compared."""
 
 
@@ -151,7 +151,7 @@ class _Audit:
         )
 
     def _send(self, piece: _Piece) -> None:
-        selection = piece.run.selection
+        selection, piece.is_checked = piece.run.selection, False
         order = Order(
             models=tuple(piece.left),
             claims=piece.run.chosen.claims,

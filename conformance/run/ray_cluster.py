@@ -6,6 +6,7 @@ runtime environments) and tried with version 2.60.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -74,19 +75,25 @@ class Cluster:
 
     def __init__(self, ray: ModuleType, most: int | None, *, with_timm: bool) -> None:
         self._ray = ray
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        self.processes = min(cpus or _IN_FLIGHT, most or sys.maxsize)
-        """How many chunks it decides at a time, as far as is known now."""
-        self.window = min(max(_IN_FLIGHT, 2 * cpus), most or sys.maxsize)
-        """How many chunks it is handed at a time."""
+        self._most = most or sys.maxsize
         # Lost chunks are looked into here: Ray would decide again what has come already.
         self._decided = ray.remote(num_cpus=1, max_retries=0)(decided)
         self._with_timm = with_timm
         self._here = facts()
         self._head = ray.get_runtime_context().gcs_address
         self._heard = time.monotonic()
-        self._looked, self._machines, self._largest = 0.0, 0, 0.0
+        self._looked, self._machines, self._largest, self._cpus = -math.inf, 0, 0.0, 0
         self._look()
+
+    @property
+    def processes(self) -> int:
+        """How many chunks it decides at a time, as far as is known now."""
+        return min(self._cpus or _IN_FLIGHT, self._most)
+
+    @property
+    def window(self) -> int:
+        """How many chunks it is handed at a time: more as it grows."""
+        return min(max(_IN_FLIGHT, 2 * self._cpus), self._most)
 
     def check(self) -> None:
         """Compare the machines that are there with this one.
@@ -155,9 +162,9 @@ class Cluster:
                 ) from None
             return
         self._heard = now
-        nodes = self._nodes()
-        deciding = [node["Resources"].get("memory", 0.0) for node in nodes if node["Resources"].get("CPU")]
-        self._machines, self._largest = len(nodes), max(deciding, default=0.0)
+        nodes = [node["Resources"] for node in self._nodes()]
+        self._machines, self._cpus = len(nodes), int(sum(node.get("CPU", 0) for node in nodes))
+        self._largest = max((node.get("memory", 0.0) for node in nodes if node.get("CPU")), default=0.0)
 
     def keep(self, content: bytes) -> object:
         """Put bytes where every machine finds them."""

@@ -130,7 +130,8 @@ def unpacked(version: str, content: bytes) -> Release:
     """
     directory = cache() / f"timm-{version}"
     if not _is_whole(directory, version):
-        _put(version, directory, lambda target: zipfile.ZipFile(BytesIO(content)).extractall(target))
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            _put(version, directory, archive.extractall)
     return Release(version, directory)
 
 

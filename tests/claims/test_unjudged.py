@@ -86,6 +86,22 @@ class AmplifiedConstant(Conv):
         return logits * torch.full((), self.scale, dtype=logits.dtype, device=logits.device).exp()
 
 
+class ConstantInPlace(Guarded):
+    """A constant as a float32 buffer that is multiplied with in place, and as a number, both made larger."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.register_buffer("temperature", torch.tensor(8.07), persistent=False)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.guard(x).mean((2, 3))
+        return x if pre_logits else self.fc(x).fill_(1).mul_(self.temperature).exp() * self.fc(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.fc(self.guard(self.forward_features(x)).mean((2, 3)))
+        return torch.full_like(logits, 8.07).exp() * logits
+
+
 class PositiveGain(Conv):
     """Says that its power must be positive, as training keeps it and a drawn one need not be."""
 
@@ -117,7 +133,7 @@ class WithNumber(Guarded):
 
 @pytest.mark.parametrize(
     "make",
-    [OfFloat32, RefusesFloat64, LooksTwice, TwoConstants, AmplifiedConstant, WithNumber],
+    [OfFloat32, RefusesFloat64, LooksTwice, TwoConstants, AmplifiedConstant, ConstantInPlace, WithNumber],
     ids=lambda make: make.__name__,
 )
 def test_a_lawful_model_that_numbers_cannot_judge_is_undecided(make):

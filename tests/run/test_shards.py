@@ -12,6 +12,7 @@ from conformance.record import Tier
 from conformance.run import expected
 from conformance.run.expected import Expected, Known
 from conformance.run.shards import ROOM, part, shard_of
+from tests.report.synthetic import run_of
 
 KNOWN = expected.shipped()
 NAMES = sorted(KNOWN.models)
@@ -75,6 +76,14 @@ def test_the_shipped_expectation_is_good_for_models_that_it_does_not_know():
     half, most = Expected.of(KNOWN.shares).time.error()
     assert half < 1.3
     assert most < 3
+
+
+def test_memory_is_learnt_from_other_runs_by_their_tier():
+    run = run_of(3)
+    records = tuple(msgspec.structs.replace(record, cost=record.cost | {"peak_mb": 1234.4}) for record in run.records)
+    core = msgspec.structs.replace(run, records=records)
+    known = expected.learnt(core, core)
+    assert known.memory == {record.model: {core.header.tier: 1234.0} for record in core.records}
 
 
 def test_what_a_run_teaches_is_read_back(tmp_path):

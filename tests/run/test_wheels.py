@@ -49,6 +49,28 @@ def test_a_release_is_fetched_once_and_stands_ahead_of_the_path(index, tmp_path,
     assert ran.stdout.split() == ["9.9.1", "9.9.1"]
 
 
+def test_a_release_travels_to_another_machine(index, tmp_path, monkeypatch):
+    write_wheel(index, "9.9.1")
+    content = wheels.packed(release("9.9.1"))
+    monkeypatch.setenv(wheels.CACHE, str(tmp_path / "another"))
+    arrived = wheels.unpacked("9.9.1", content)
+    assert arrived == release("9.9.1")
+    assert arrived.path == tmp_path / "another" / "timm-9.9.1"
+    assert left_in(tmp_path / "another") == ["timm-9.9.1"]
+    (arrived.path / "timm" / "__init__.py").write_text("__version__ = 'mine'")
+    assert "mine" not in (wheels.unpacked("9.9.1", content).path / "timm" / "__init__.py").read_text()
+
+
+def test_what_does_not_arrive_whole_is_no_release(index, tmp_path, monkeypatch):
+    write_wheel(index, "9.9.1")
+    content = wheels.packed(release("9.9.1"))
+    monkeypatch.setenv(wheels.CACHE, str(tmp_path / "another"))
+    with pytest.raises(NoSuchRelease, match="does not match its own list of files"):
+        wheels.unpacked("9.9.2", content)
+    assert left_in(tmp_path / "another") == []
+    assert wheels.packed(wheels.Release("9.9.1", None)) is None
+
+
 @pytest.mark.parametrize(
     "damage",
     [
