@@ -175,11 +175,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="r
     cells: dict[str, Cell] = {}
 
 
-class Footer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="footer"):
+class Footer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="footer"):
     """The end of a finished run: a file without it is unfinished."""
 
     subjects: int
     verdicts: dict[Verdict, int]
+    broken: tuple[str, ...] = ()
+    """What came out wrong of sentinels, which are decided among the models and whose verdicts are known: nothing that
+    the run says can be relied on."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +197,17 @@ Line = Header | Record | Footer
 """What one line of a record file can be."""
 
 
-def encode(line: Line) -> bytes:
+class Broken(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="broken"):
+    """A line of an unfinished run's file alone: what its footer is going to say of a sentinel."""
+
+    said: str
+
+
+PartialLine = Line | Broken
+"""What one line of an unfinished run's file can be."""
+
+
+def encode(line: PartialLine) -> bytes:
     """The line as it stands in a record file: one line of UTF-8 JSON with sorted keys, its line feed included.
 
     Equal values give equal bytes.

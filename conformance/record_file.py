@@ -100,6 +100,10 @@ class CountsDiffer(BrokenRecord):
     """The footer or the header counts something else than the file holds."""
 
 
+class SentinelWrong(BrokenRecord):
+    """The run decided otherwise than is known of the models that it carried for this."""
+
+
 def read_run(path: str | Path, *, any_schema: bool = False) -> Run:
     """The finished run in the file `path`, JSON Lines, compressed by gzip or not; records come sorted by model.
 
@@ -276,6 +280,12 @@ def _checked(path: Path, header: Header, records: dict[str, Record], footer: Foo
                 f"the footer counts {footer.verdicts.get(verdict, 0)} cells that are {verdict} "
                 f"and the file has {counted[verdict]}; {_AGAIN}",
             )
+    if footer.broken:
+        raise SentinelWrong(
+            path,
+            f"the run is marked broken, so nothing that it says can be relied on: {footer.broken[0]}; "
+            "install timm-conformance and torch anew, or use another machine, and audit again",
+        )
     return Run(header=header, records=tuple(records[model] for model in sorted(records)), footer=footer)
 
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from conformance.run import chosen as choice
+from conformance.run import sentinels
 from conformance.run.chosen import Chosen
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Bench:
 
     def parcel(self, model: str, claim_id: str) -> Parcel:
         """The cell, decided now; with a subject's last claim come its facts, when what they need is mostly traced."""
-        return self.examiner.parcel(model, claim_id, describe=claim_id == self.chosen().claims[-1])
+        is_last = claim_id == self.chosen().claims[-1]
+        return self.examiner.parcel(model, claim_id, describe=is_last and not sentinels.is_sentinel(model))
 
     def claim(self, claim_id: str) -> Claim:
         """The claim of that id."""

@@ -20,7 +20,7 @@ import msgspec
 
 from conformance.claims.claim import undecided
 from conformance.claims.raised import MEMORY
-from conformance.record import Header, Line, Record, printable
+from conformance.record import Broken, Footer, Header, PartialLine, Record, printable
 from conformance.run import ray_cluster
 from conformance.run.chosen import Chosen, header
 from conformance.run.chunks import Chunk, cut
@@ -181,12 +181,21 @@ class _Audit:
             self._cluster.compare(lines)
             return
         for text in lines.splitlines():
-            line = msgspec.json.decode(text, type=Line)
+            line = msgspec.json.decode(text, type=PartialLine)
             if isinstance(line, Header):
                 _check(piece.run.header, line)
                 piece.is_checked = True
             elif isinstance(line, Record) and line.model in piece.left and piece.is_checked:
                 self._take(piece, line)
+            else:
+                self._mark(piece, line)
+
+    def _mark(self, piece: _Piece, line: PartialLine) -> None:
+        """Hand on what a chunk says of its sentinels: as it comes, or with its end."""
+        said = (line.said,) if isinstance(line, Broken) else line.broken if isinstance(line, Footer) else ()
+        for wrong in said:
+            piece.run.writer.mark(wrong)
+            self._display.say(f"broken: {wrong}")
 
     def _take(self, piece: _Piece, record: Record) -> None:
         del piece.left[record.model]

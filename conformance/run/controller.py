@@ -17,6 +17,7 @@ from conformance.run import chosen as choice
 from conformance.run.bench import INPUT, Bench, WorkerInput
 from conformance.run.items import cell_of
 from conformance.run.parcel import PROPERTY, Parcel, unpack
+from conformance.run.sentinels import fault, is_sentinel
 from conformance.run.tally import Tally
 from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
@@ -41,6 +42,8 @@ class Controller:
         self._dead: dict[str, tuple[Death, blackbox.Entry]] = {}
         self._deaths_at_start = 0
         self._began = False
+        self._due: set[tuple[str, str]] = set()
+        """Cells of sentinels that have not come: without them the run is not whole."""
         self.resumed = 0
         """How many subjects an unfinished run had decided."""
 
@@ -62,7 +65,9 @@ class Controller:
             except (OutputTaken, OtherRun, OutputUnwritable, UnfinishedRun) as error:
                 raise pytest.UsageError(str(error)) from None
             self.resumed = len(decided)
-            self._bench.narrow(chosen.without(decided))
+            left = msgspec.structs.replace(chosen.without(decided), is_done=self._writer.is_done)
+            self._due = {(row, claim) for row in left.rows() if is_sentinel(row) for claim in left.claims}
+            self._bench.narrow(left)
         elif self._config.getoption("timm_resume"):
             raise pytest.UsageError("--timm-resume needs --timm-output: it goes on with PATH.partial")
         if self._config.pluginmanager.hasplugin("dsession"):
@@ -153,11 +158,19 @@ class Controller:
         parcel = parcel_of(report)
         if parcel is not None and self._writer is not None:
             try:
-                self._writer.take(parcel)
+                self._take(self._writer, parcel)
             except OSError as error:
                 pytest.exit(
                     f"the record file cannot be written ({error.strerror}); free some space and use --timm-resume"
                 )
+
+    def _take(self, writer: Writer, parcel: Parcel) -> None:
+        if not is_sentinel(parcel.model):
+            writer.take(parcel)
+            return
+        self._due.discard((parcel.model, parcel.claim))
+        if (wrong := fault(parcel)) is not None:
+            writer.mark(wrong)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -167,7 +180,7 @@ class Controller:
                 if blackbox.last_entry(self._directory, worker).step != blackbox.IDLE:
                     with suppress(AttributeError):  # no local process
                         node.gateway._io.kill()
-        if self._writer is not None and self._writer.missing() == 0:
+        if self._writer is not None and self._writer.missing() == 0 and not self._due:
             self._writer.finish()
             self._writer = None
 
@@ -175,9 +188,9 @@ class Controller:
         """Say what became of the record file."""
         if self._writer is not None:
             output = self._config.getoption("timm_output")
-            terminalreporter.write_line(
-                f"{self._writer.missing()} models are not decided; the rest is in {output}.partial for --timm-resume"
-            )
+            missing = self._writer.missing()
+            left = f"{missing} models are not decided" if missing else "no model's verdict was checked by its sentinels"
+            terminalreporter.write_line(f"{left}; the rest is in {output}.partial for --timm-resume")
 
     def pytest_unconfigure(self) -> None:
         """Let go of files."""

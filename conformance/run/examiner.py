@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,8 @@ from conformance.record import Cell, Record, Verdict, printable
 from conformance.run import blackbox, peak
 from conformance.run.crashes import GAVE_UP, Entry, Reader
 from conformance.run.parcel import Parcel, clipped
+from conformance.run.sentinels import is_sentinel
+from conformance.subject.sentinels import registered
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Examiner:
         self._model = ""
         self._shapes = Shapes()
         self._examination: Examination | None = None
+        self._entered = ExitStack()
+        """The sentinel at hand in timm's registry."""
         self._interrupted = False
         self._out_of_memory = cell_of(MemoryError()).cause
         if self._box is not None:
@@ -100,6 +104,7 @@ class Examiner:
             with self._watched(blackbox.CLOSING):
                 examination.close()
                 del examination
+                self._entered.close()
                 gc.enable()
                 gc.collect()
             self._note(blackbox.Entry(step=blackbox.IDLE))
@@ -115,6 +120,8 @@ class Examiner:
         with self._watched(next(iter(CLAIMS))):
             # Subjects are what lies in cycles: they are collected when they are closed, not while they are decided.
             gc.disable()
+            if is_sentinel(model):
+                self._entered.enter_context(registered(model))
             self._examination = Examination(model, known=entry.cells, shapes=self._shapes)
         return self._examination
 

@@ -12,6 +12,7 @@ import pytest
 
 from conformance.gate.expectations import OverlappingExpectations
 from conformance.record import Cell, Level, Verdict, printable
+from conformance.run import sentinels
 from conformance.run.parcel import PROPERTY, pack
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ class Contract(pytest.File):
     bench: Bench
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Every chosen cell, models in order and each model's claims in order."""
+        """Every chosen cell, models in order and each model's claims in order; sentinels go among the models."""
         chosen = self.bench.chosen()
-        for row, model in enumerate(chosen.models):
+        for row, model in enumerate(chosen.rows()):
+            kind = SentinelItem if sentinels.is_sentinel(model) else ContractItem
             for column, claim_id in enumerate(chosen.claims):
-                yield ContractItem.from_parent(
+                yield kind.from_parent(
                     self, name=f"{FUNCTION}[{model}-{claim_id}]", model=model, claim_id=claim_id, place=(row, column)
                 )
 
@@ -115,6 +117,17 @@ class ContractItem(pytest.Item):
         self.ihook.pytest_warning_recorded.call_historic(
             kwargs={"warning_message": message, "when": "runtest", "nodeid": self.nodeid, "location": None}
         )
+
+
+class SentinelItem(ContractItem):
+    """A cell of a sentinel, whose verdict is known."""
+
+    def runtest(self) -> None:
+        """Decide the cell as any other, send it off, and fail if it is wrong."""
+        parcel = self.parent.bench.parcel(self.model, self.claim_id)
+        self.user_properties.append((PROPERTY, pack(parcel)))
+        if (fault := sentinels.fault(parcel)) is not None:
+            raise pytest.fail.Exception(f"nothing that this run says can be relied on: {fault}", pytrace=False)
 
 
 def cell_of(nodeid: str) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ from conformance.run.bench import end_with_parent
 from conformance.run.controller import NAME, Controller, parcel_of
 from conformance.run.display import Display
 from conformance.run.items import cell_of
+from conformance.run.sentinels import fault, is_sentinel
 from conformance.run.tally import Tally
 
 PARENT = "TIMM_CONFORMANCE_PARENT"
@@ -46,7 +47,9 @@ class Reporter:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Remember the model that was begun last."""
-        self._display.at((cell_of(nodeid) or ("",))[0])
+        model, _ = cell_of(nodeid) or ("", "")
+        if not is_sentinel(model):
+            self._display.at(model)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a verdict; show a crash that is looked into."""
@@ -56,7 +59,10 @@ class Reporter:
             # No verdict: a fault of the suite, which no record will show.
             self._display.say_block(f"{report.nodeid}\n{report.longreprtext}")
         parcel = parcel_of(report)
-        if parcel is not None:
+        if parcel is not None and is_sentinel(parcel.model):
+            if (wrong := fault(parcel)) is not None:
+                self._display.say(f"broken: {wrong}")
+        elif parcel is not None:
             self._display.add(parcel.model, parcel.cell.verdict)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

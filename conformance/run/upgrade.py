@@ -25,7 +25,7 @@ from conformance.gate.naming import Paired, paired
 from conformance.gate.parting import parting
 from conformance.gate.surfaces import lost_tags
 from conformance.record import Evidence, Header, Record, Run, Tier, Verdict
-from conformance.record_file import read_run
+from conformance.record_file import SentinelWrong, read_run
 from conformance.release import OUTPUTS, Carried, Measured, Registry, Step, Surface
 from conformance.run import local
 from conformance.run.elsewhere import Elsewhere, NotAnswered
@@ -195,7 +195,10 @@ def _audited(release: Release, models: Sequence[str], choice: Choice) -> Run:
         code = local.audit(selection)
         if code != local.WRITTEN:
             raise NotAudited(f"the audit of timm {release.version} did not come to its end", code)
-        return read_run(selection.output)
+        try:
+            return read_run(selection.output)
+        except SentinelWrong as error:
+            raise NotAudited(f"timm {release.version}: {error}", local.FAILED) from error
 
 
 def _settled(

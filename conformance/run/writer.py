@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from conformance.record import Cell, Footer, Header, Line, Record, Run, count, encode, printable
+from conformance.record import Broken, Cell, Footer, Header, PartialLine, Record, Run, count, encode, printable
 from conformance.record_file import BrokenRecord, packed, read_run
 from conformance.run.parcel import Parcel
 
@@ -52,7 +52,10 @@ class Writer:
         self._header: Header | None = None
         self._begun: dict[str, _Begun] = {}
         self._records: dict[str, Record] = {}
+        self._broken: dict[str, None] = {}
         self._has_begun = False
+        self.is_done = False
+        """Whether what is resumed is whole and in place."""
         try:
             self._file = self._locked()
         except OSError as error:
@@ -83,12 +86,15 @@ class Writer:
         """Go on with what is left, if it is of this run; gives where it ends in the file."""
         left, end = _left(self._file)
         if not left and (whole := self._finished(header, models)) is not None:
+            self.is_done = True
             self._header = whole.header
             self._records = {record.model: record for record in whole.records}
         elif left:
             self._header = self._resumable(left[0], header)
             # Reversed: of two records of a subject the first is kept.
             self._records = {line.model: line for line in reversed(left) if isinstance(line, Record)}
+            if wrong := next((line.said for line in left if isinstance(line, Broken)), None):
+                raise OtherRun(f"{self._named()} is marked broken ({printable(wrong)}); {_APART}")
             if stranger := sorted(self._records.keys() - set(models)):
                 raise OtherRun(f"{self._named()} has decided {stranger[0]!r}, which is not chosen now; {_APART}")
         return end
@@ -135,6 +141,12 @@ class Writer:
         self._records[record.model] = record
         return True
 
+    def mark(self, said: str) -> None:
+        """Write down what came out wrong of a sentinel: the finished run says so, also after a resume."""
+        if said not in self._broken:
+            self._broken[said] = None
+            self._append(Broken(said=said))
+
     def missing(self) -> int:
         """How many subjects have no record yet."""
         assert self._header is not None
@@ -144,7 +156,7 @@ class Writer:
         """Write the sorted run, put it in place in one move, and remove what is partial."""
         assert self._header is not None
         records = [self._records[model] for model in sorted(self._records)]
-        footer = Footer(subjects=len(records), verdicts=count(records))
+        footer = Footer(subjects=len(records), verdicts=count(records), broken=tuple(self._broken))
         run = Run(header=self._header, records=tuple(records), footer=footer)
         content = packed(run, compressed=self._output.suffix == ".gz")
         fresh = self._output.with_name(f"{self._output.name}.new")
@@ -162,7 +174,7 @@ class Writer:
             self._partial.unlink(missing_ok=True)
         self._file.close()
 
-    def _append(self, line: Line) -> None:
+    def _append(self, line: PartialLine) -> None:
         self._file.write(encode(line))
         self._file.flush()
 
@@ -183,7 +195,7 @@ class Writer:
                 pass
             file.close()  # the other audit finished and removed the file between our opening and locking it
 
-    def _resumable(self, left: Line, now: Header) -> Header:
+    def _resumable(self, left: PartialLine, now: Header) -> Header:
         if not isinstance(left, Header):
             raise OtherRun(f"{self._named()} does not begin with a header; {_APART}")
         if (fact := _other_fact(left, now)) is not None:
@@ -204,16 +216,16 @@ def _other_fact(then: Header, now: Header) -> str | None:
     return next((fact for fact in facts if getattr(then, fact) != getattr(now, fact)), None)
 
 
-def _left(file: BinaryIO) -> tuple[list[Line], int]:
+def _left(file: BinaryIO) -> tuple[list[PartialLine], int]:
     """The whole lines of an unfinished run and where they end: a torn line and all after it count as unwritten."""
     file.seek(0)
-    lines: list[Line] = []
+    lines: list[PartialLine] = []
     end = 0
     for text in file:
         try:
             if not text.endswith(b"\n"):
                 break
-            lines.append(msgspec.json.decode(text, type=Line))
+            lines.append(msgspec.json.decode(text, type=PartialLine))
         except (msgspec.DecodeError, ValueError):
             break
         end += len(text)
