@@ -70,3 +70,10 @@ def soundness(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     tried = {"SOUNDNESS_PROGRAMS": "30000"}
     session.run("pytest", "-s", "tests/engine/test_soundness.py", *session.posargs, env=tried)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Decide every mutant of every lawful shape, all claims of each; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "auto", "tests/mutation", *session.posargs, env={"MUTATION_ALL": "1"})

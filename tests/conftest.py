@@ -14,6 +14,7 @@ import torch
 
 from conformance.engine.threads import leave_out_threads
 from conformance.run.examiner import receivers
+from tests.mutation.examined import table
 from tests.report.synthetic import run_of, write
 
 
@@ -32,8 +33,15 @@ def recorded(tmp_path):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print what tests measured and do not judge: also what a worker of xdist measured."""
-    for report in terminalreporter.stats.get("passed", ()):
-        for name, value in report.user_properties:
-            if name == "measured":
-                terminalreporter.write_line(f"measured: {value}")
+    """Print what tests measured and do not judge, and the score of mutants: also of a worker of xdist."""
+    mutants = []
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, value in report.user_properties:
+                if name == "measured" and outcome == "passed":
+                    terminalreporter.write_line(f"measured: {value}")
+                elif name == "mutant":
+                    mutants.append(tuple(value))
+    if mutants:
+        for line in table(mutants):
+            terminalreporter.write_line(line)

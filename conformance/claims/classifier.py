@@ -118,7 +118,7 @@ def reset_keeps_placement(subject: Subject) -> Cell:
         return violated(f"reset_classifier makes {name} as {where} in a model that is float64 on its own device")
     if placed.is_same_in_eval_mode:
         return holds(Evidence.MEASURED if subject.measures and placed.training else Evidence.OBSERVED)
-    left = f"reset_classifier leaves {placed.training[0]} in training mode"
+    left = f"reset_classifier leaves {placed.training[0] or 'the model'} in training mode"
     if placed.is_same_in_eval_mode is None:
         return undecided(f"{left}, and no proof that it matters or does not")
     return violated(f"{left}, and the model computes otherwise")
@@ -198,7 +198,7 @@ def classifier_named(subject: Subject) -> Cell:
     named = ", ".join(names)
     idle = [name for name in silent if not subject.measures and usage.has_part(subject, name) is False]
     if idle:
-        return violated(f"the logits do not depend on {', '.join(idle)}, which default_cfg names its classifier")
+        return violated(f"forward_head does not use {', '.join(idle)}, which default_cfg names its classifier")
     if silent:
         return undecided(f"forward_head uses {', '.join(silent)} without calling it: is it applied last?")
     if repeated:

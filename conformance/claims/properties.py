@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import asdict
 
 import torch
@@ -10,10 +11,12 @@ import torch
 from conformance.claims.claim import Cost, claim, holds, is_unprovable, undecided, unprovable, violated
 from conformance.claims.equality import describe, same, same_function
 from conformance.claims.examples import MOST_IMAGES, of_every
+from conformance.engine.measure import distance
 from conformance.engine.sliced import NotApart
 from conformance.record import Cell, Evidence, Level, Tier, Verdict
 from conformance.subject import RealSubject, Subject, batches, usage
 from conformance.subject.passes import tensors_of
+from conformance.subject.real import RealPass
 from conformance.subject.samples import Sample, sizes
 
 CHOSEN = 5
@@ -37,7 +40,19 @@ def deterministic_in_eval(subject: Subject) -> Cell:
     for earlier in subject.earlier_passes():
         if earlier.depends_on_calls_before:
             return unprovable(earlier.depends_on_calls_before)
-    return same(subject, subject.forward, subject.forward_again, "model(x)", "model(x) again")
+    first, again = subject.forward, subject.forward_again
+    cell = same(subject, first, again, "model(x)", "model(x) again")
+    if cell.verdict is Verdict.UNDECIDED and isinstance(first, RealPass) and isinstance(again, RealPass):
+        # Both are as they are, without other rounding errors put into either: equal calls round equally.
+        error = distance(again.as_given, first.as_given)
+        if error > math.sqrt(torch.finfo(subject.dtype).eps):
+            error = float(f"{error:.2g}")
+            return violated(
+                f"model(x) and model(x) again differ by {error:g} times the output's size",
+                Evidence.MEASURED,
+                max_relative_error=error,
+            )
+    return cell
 
 
 @claim(

@@ -91,12 +91,14 @@ def placement(subject: Subject) -> Placement:
             model = subject.another_that_ran(torch.float64)
         except Exception:  # noqa: BLE001  # that it does not run is another claim's
             model = subject.another(torch.float64)
-        before = {(id(tensor), tensor.dtype) for tensor in (*model.parameters(), *model.buffers())}
+        # Held until the end: a tensor that is made where an old one was let go of may get its id.
+        held = [*model.parameters(), *model.buffers()]
+        before = {(id(tensor), tensor.dtype, tensor.device) for tensor in held}
         model.reset_classifier(OTHER_CLASSES)  # type: ignore[operator]  # timm's models have it
         misplaced = [
             (name, f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device.type}")
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
-            if (id(tensor), tensor.dtype) not in before
+            if (id(tensor), tensor.dtype, tensor.device) not in before
             and (
                 tensor.device != subject.images.device or (tensor.is_floating_point() and tensor.dtype != torch.float64)
             )
@@ -123,6 +125,7 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
     if not subject.measures:
         subject.ledger.name_leaf("input", [("images as float64", images, None)])
     modes = {part: part.training for part in model.modules()}
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()] if subject.measures else []
 
     def run(*, in_eval: bool) -> Pass:
         def set_modes() -> None:
@@ -131,6 +134,8 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
 
         def call() -> Any:
             set_modes()  # a repetition comes later
+            for buffer, before in kept:  # what training writes is no rounding error of the repetitions after it
+                buffer.copy_(before)
             return model(images.detach().clone() if subject.measures else images.detach())
 
         set_modes()

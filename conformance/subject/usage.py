@@ -62,7 +62,8 @@ COMBINING = frozenset(
 
 def _combines(node: Node) -> bool:
     by_tensor = node.label in ("aten.mul.Tensor", "aten.div.Tensor") and len(node.children) > 1
-    return node.label in COMBINING and not by_tensor
+    of_a_number = node.label == "aten.add.Tensor" and len(node.children) == 1  # what no classifier gave
+    return node.label in COMBINING and not by_tensor and not of_a_number
 
 
 def caught(subject: Subject, names: list[str]) -> tuple[Pass, dict[str, int]]:
@@ -101,12 +102,17 @@ def caught(subject: Subject, names: list[str]) -> tuple[Pass, dict[str, int]]:
 
 
 def has_part(subject: Subject, name: str) -> bool | None:
-    """Whether the logits depend on a parameter of the module of that name; None where that cannot be told."""
-    logits = subject.logits
+    """Whether `forward_head` makes logits with a parameter of the module of that name; None where that cannot be told.
+
+    What features are made with has no part in that.
+    """
+    logits, values = subject.logits, subject.ledger.values
     if not logits.is_provable:
         return None
     assert logits.number is not None
-    leaves = (node for node in subject.ledger.values.reached_from([logits.number]) if node.label == "leaf.weights")
+    given = {subject.ledger.content(tensor.untyped_storage()) for tensor in tensors_of(subject.features.output)}
+    reached = map(values.node, values.numbers_reached_from([logits.number], without=given))
+    leaves = (node for node in reached if node.label == "leaf.weights")
     return any(str(entry[0]).startswith(f"parameter {name}.") for leaf in leaves for entry in leaf.payload[:-1])  # type: ignore[index]  # (name, geometry, bytes)
 
 

@@ -18,7 +18,6 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
@@ -81,7 +80,7 @@ class Shape:
         }
 
 
-TEMPLATE = '''\
+TEMPLATE = """\
 import random
 import time
 from typing import List, Optional
@@ -185,7 +184,7 @@ class Model(nn.Module):
 
 def make(features_only: bool = False, out_indices: tuple = (0, 1), **arguments):
     {make}
-'''
+"""
 
 
 def source_of(shape: Shape, pieces: Mapping[str, str] | None = None) -> str:
@@ -230,7 +229,7 @@ def made(name: str, source: str) -> Iterator[Callable[..., nn.Module]]:
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     sys.modules[module_name] = module
     try:
-        exec(compile(source, file, "exec"), vars(module))
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))  # TorchScript reads annotations
         yield vars(module)["make"]
     finally:
         del sys.modules[module_name], linecache.cache[file]
@@ -438,4 +437,4 @@ if self.pooled:
         expected={"classifier_consistent": IS_NOT_ONE},
     ),
 )
-"""Convolutional, transformer, NHWC, distilled, multi-head, headless, with a hidden layer, with a convolution for head."""
+"""Convolutional, transformer, NHWC, distilled, multi-head, headless, with a hidden layer, classified by a convolution."""
