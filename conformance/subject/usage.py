@@ -60,7 +60,9 @@ COMBINING = frozenset(
 """What may be done with the outputs of several classifiers: averages, and sums with constant weights."""
 
 
-def _combines(node: Node) -> bool:
+def _combines(node: Node, dtype: str) -> bool:
+    if node.label in ("copy", "elements", "tensor") and node.payload[3] != dtype:  # a cast rounds
+        return False
     by_tensor = node.label in ("aten.mul.Tensor", "aten.div.Tensor") and len(node.children) > 1
     of_a_number = node.label == "aten.add.Tensor" and len(node.children) == 1  # what no classifier gave
     return node.label in COMBINING and not by_tensor and not of_a_number
@@ -133,7 +135,7 @@ def is_last_applied(subject: Subject, taken: Pass) -> bool:
     cut = [{other, *values.node(other).children} for other in others]
     reached = set(values.numbers_reached_from([number], without=set().union(*cut)))
     has_part = all(one & reached for one in cut)
-    return has_part and all(_combines(values.node(one)) for one in reached - set().union(*cut))
+    return has_part and all(_combines(values.node(one), str(logits.dtype)) for one in reached - set().union(*cut))
 
 
 def from_outputs(taken: RealPass) -> Difference:

@@ -783,11 +783,19 @@ family(
     "features_only_matches_info",
     {
         "says_another_reduction": "self.feature_info[1]['reduction'] *= 2",
-        "says_a_reduction_less_one": "self.feature_info[0]['reduction'] -= 1",
         "names_a_module_that_is_not_there": "self.feature_info[0]['module'] = 'stages.0'",
         "forgets_a_module": "del self.feature_info[0]['module']",
     },
     "init.end",
+)
+LESS_ONE = Put("init.end", "self.feature_info[0]['reduction'] -= 1")
+one("features_only_matches_info", "says_a_reduction_less_one", LESS_ONE, shapes=takes_sizes)
+one(
+    "features_only_matches_info",
+    "says_a_reduction_less_one_of_one_size",
+    LESS_ONE,
+    shapes=lambda shape: shape.fixed,
+    survives={"undecided": "of a model that takes images of its size alone only a reduction that is far off is wrong"},
 )
 one(
     "features_only_matches_info",

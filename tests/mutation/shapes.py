@@ -437,4 +437,4 @@ if self.pooled:
         expected={"classifier_consistent": IS_NOT_ONE},
     ),
 )
-"""Convolutional, transformer, NHWC, distilled, multi-head, headless, with a hidden layer, classified by a convolution."""
+"""One each of many kinds: what a shape brings besides the lawful verdicts it says itself."""
