@@ -40,7 +40,7 @@ from tests.mutation.edits import (
     unpooled,
     when,
 )
-from tests.mutation.shapes import Shape
+from tests.mutation.shapes import SIZE, Shape
 
 OPERATORS: list[Operator] = []
 
@@ -60,14 +60,16 @@ def family(
     prefix: str = "",
 ) -> None:
     """One operator for each alteration: its statements, under the guard, put at all of the sites."""
+    is_embedding = first or guard in (emptied, built_headless) or sites == ("forward_head.pre_logits",)
     for place, (name, text) in enumerate(alterations.items()):
+        is_vain = name == "cut_off_at_zero" and is_embedding
         brings = {"batch_independent"} if name == "of_the_image_beside" else set[str]()
         OPERATORS.append(
             Operator(
                 prefix + name,
                 claim,
                 (*(Put(site, guard(text), first) for site in sites), *also),
-                shapes,
+                (lambda shape: shapes(shape) and not ends_in_relu(shape)) if is_vain else shapes,
                 brings.union(consequences),
                 is_measured=name in VALUES,
                 is_always_tried=len(alterations) < MANY or (place + len(prefix + claim)) % 3 == 0,
@@ -84,6 +86,16 @@ def one(claim: str, name: str, *edits: Edit, **rest: object) -> None:
 def is_callable(shape: Shape) -> bool:
     """Whether the classifier is one module that takes the embedding."""
     return "classifier_consistent" not in shape.expected
+
+
+def ends_in_relu(shape: Shape) -> bool:
+    """Whether no element of the embedding is below zero."""
+    return "self.act(" in shape.pool
+
+
+def asks_for_its_classes(shape: Shape) -> bool:
+    """Whether `forward` leaves its heads out where `num_classes` is 0, whatever they are."""
+    return "num_classes" in shape.logits
 
 
 def is_of_its_width(shape: Shape) -> bool:
@@ -166,6 +178,7 @@ one(
     Put("pool", "x = x.transpose(1, -1)", first=True),
     Put("forward_intermediates.stage", "x = x.transpose(1, -1)"),  # and back for the map
     Put("forward_intermediates.maps", "x = x.transpose(1, -1)"),
+    shapes=lambda shape: SIZE // shape.levels[1][1] != shape.width,  # or nobody could tell
 )
 one(
     "features_width",
@@ -411,7 +424,7 @@ REPLACED = {
 family("reset_to_pooled", REPLACED, "reset.end", guard=AT_NONE)
 family("reset_to_pooled", VALUES, "forward.end", guard=emptied, also=REMEMBERS_RESETS)
 one("reset_to_pooled", "keeps_the_classifier", Instead("reset.heads", when("num_classes > 0")("PIECE")),
-    consequences=["unpooled_reset"])  # fmt: skip
+    shapes=lambda shape: not asks_for_its_classes(shape), consequences=["unpooled_reset"])  # fmt: skip
 one("reset_to_pooled", "forgets_running_statistics",
     Put("reset.end", AT_NONE("self.last.reset_running_stats()")), shapes=has_batch_norm)  # fmt: skip
 one("reset_to_pooled", "pools_no_more", Put("reset.end", AT_NONE("self.pooled = False")),
@@ -429,8 +442,10 @@ family(
     guard=WITHOUT,
 )
 family("built_headless", VALUES, "forward.end", guard=built_headless, also=REMEMBERS_HOW_BUILT)
-one("built_headless", "keeps_a_classifier", Instead("init.heads", "num_classes = num_classes or 3\nPIECE"))
-one("built_headless", "is_not_thought_of", Put("init.end", WITHOUT("raise ValueError('a model has classes')")))
+one("built_headless", "keeps_a_classifier", Instead("init.heads", "num_classes = num_classes or 3\nPIECE"),
+    shapes=lambda shape: not asks_for_its_classes(shape))  # fmt: skip
+one("built_headless", "is_not_thought_of", Put("init.end", WITHOUT("raise ValueError('a model has classes')")),
+    shapes=lambda shape: shape.classes > 0)  # fmt: skip
 
 
 # reset_to_classes
