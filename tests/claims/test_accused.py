@@ -1,4 +1,4 @@
-"""What mutants showed to hold, or to stay undecided, for a reason of the judge's own is accused, in words that say it."""
+"""What mutants showed to hold, or to stay undecided, by a fault of the judge's is accused, in words that say it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACCUSED = (
         "classifier_named",
         "logits_of_two_rounded_to_bfloat16",
         "multi_head",
-        "the logits and what heads.0, heads.1 give",
+        "the logits and what heads.0",
     ),
     ("deterministic_in_eval", "counts_its_calls", "channels_last", "model(x) and model(x) again differ by"),
 )
