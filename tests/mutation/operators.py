@@ -720,13 +720,17 @@ MIXING = {
     "competes": "x = x * x.softmax(0)",
 }
 family("batch_independent", MIXING, "stage")
-family(
-    "batch_independent",
-    {"scales_pairs": "x = x * 1.0001"},
-    "stage",
-    guard=of_two,
-    consequences=["fx_matches", "export_dynamic_batch"],
-)
+for is_normed in (False, True):
+    one(
+        "batch_independent",
+        "scales_pairs_before_a_norm" if is_normed else "scales_pairs",
+        Put("stage", of_two("x = x * 1.0001")),
+        shapes=lambda shape, is_normed=is_normed: ("fc_norm" in shape.pool) is is_normed,
+        consequences=["fx_matches", "export_dynamic_batch"],
+        survives={"undecided": "the norm of the pooled token takes the scale away, but for what its epsilon leaves"}
+        if is_normed
+        else {},
+    )
 family(
     "batch_independent",
     {"subtracts_the_mean_of_several": MIXING["subtracts_the_mean"]},
