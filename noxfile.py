@@ -66,10 +66,11 @@ def agreement(session: nox.Session) -> None:
 
 @nox.session
 def soundness(session: nox.Session) -> None:
-    """Hold equal numbers against equal bits for many programs; arguments go to pytest."""
+    """Hold equal numbers against equal bits for many programs, and for each rule alone; arguments go to pytest."""
     session.install("-e", ".[test]")
     tried = {"SOUNDNESS_PROGRAMS": "30000"}
-    session.run("pytest", "-s", "tests/engine/test_soundness.py", *session.posargs, env=tried)
+    files = [f"tests/engine/test_{name}.py" for name in ("soundness", "captured_soundness", "rules_attacked")]
+    session.run("pytest", "-s", *files, *session.posargs, env=tried)
 
 
 @nox.session
@@ -77,3 +78,13 @@ def mutation(session: nox.Session) -> None:
     """Decide every mutant of every lawful shape, all claims of each; arguments go to pytest."""
     session.install("-e", ".[test]")
     session.run("pytest", "-n", "auto", "tests/mutation", *session.posargs, env={"MUTATION_ALL": "1"})
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Report the lines and branches that the project's own tests run, children included; arguments go to pytest."""
+    session.install("-e", ".[test]", "coverage>=7.10")
+    Path(".coverage").mkdir(exist_ok=True)
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", *(session.posargs or ["tests"]))
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--skip-covered")
