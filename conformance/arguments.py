@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from conformance.record import Tier
 
 
+_LONGEST_NAME = 255 - len(".") - len(".4194304.part")
+"""Bytes of the name of a file that is written: beside it stands what becomes it."""
+
+
 class CouldNotRun(Exception):
     """What was asked cannot be done. Its text is one sentence for the user."""
 
@@ -104,6 +108,8 @@ def writable(path: Path) -> Path:
         CouldNotRun: Its directory is missing or closed, or it is a directory itself.
     """
     directory = path.parent
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise CouldNotRun(f"{path.name[:40]!r}… is longer than a file's name can be; choose another")
     if path.is_dir():
         raise CouldNotRun(f"{str(path)!r} is a directory; name a file to write")
     if not directory.is_dir():
@@ -143,11 +149,11 @@ def targets(files: list[Path], output: Path | None, suffix: str) -> list[Path | 
     else:
         stems = [file.name.removesuffix(".gz").removesuffix(".jsonl") for file in files]
         found = [(output or file.parent) / f"{stem}{suffix}" for file, stem in zip(files, stems, strict=True)]
-    taken = {file.resolve() for file in files}
+    taken = {place(file) for file in files}
     for target in found:
-        if target.resolve() in taken:
+        if place(target) in taken:
             raise CouldNotRun(f"{str(target)!r} would be written over a file that was read or written; choose --output")
-        taken.add(target.resolve())
+        taken.add(place(target))
         writable(target)
     return list(found)
 
@@ -158,8 +164,13 @@ def not_over(target: Path, read: Iterable[Path]) -> None:
     Raises:
         CouldNotRun: It is.
     """
-    if target.resolve() in [file.resolve() for file in read]:
+    if place(target) in [place(file) for file in read]:
         raise CouldNotRun(f"{str(target)!r} is read here and would be written over; choose another --output")
+
+
+def place(path: Path) -> str:
+    """Where the path leads, also if its links lead in a circle."""
+    return os.path.realpath(path)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -175,7 +186,9 @@ def write_whole(path: Path, content: bytes) -> None:
             path.write_bytes(content)  # a pipe or a device cannot be replaced
             return
         try:
-            beside.write_bytes(content)
+            beside.unlink(missing_ok=True)
+            with beside.open("xb") as file:  # whoever can write here may have put a link of that name
+                file.write(content)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

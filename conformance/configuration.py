@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from conformance.files import content, shown, toml
 
 TABLE = "timm-conformance"
 KEYS = ("models", "models-from", "import", "expectations", "fail-on")
@@ -34,22 +36,22 @@ def configuration(start: Path | None = None) -> Configuration:
     """
     here = (start or Path()).absolute()
     places = (place / "pyproject.toml" for place in (here, *here.parents))
-    file = next((place for place in places if place.is_file()), None)
+    file = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113  # which never raises
     if file is None:
         return Configuration()
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # a TOMLDecodeError and a UnicodeDecodeError are ValueErrors
+        document = toml(content(file).decode())
+    except (OSError, ValueError) as error:  # a TOMLDecodeError and a UnicodeDecodeError are ValueErrors
         raise BrokenConfiguration(f"{str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
     tools = document.get("tool", {})
     table = tools.get(TABLE, {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
-        raise BrokenConfiguration(f"`tool.{TABLE}` of {str(file)!r} is {table!r} where a table was expected")
+        raise BrokenConfiguration(f"`tool.{TABLE}` of {str(file)!r} is {shown(table)} where a table was expected")
     for key in table:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KEYS)}"
-            raise BrokenConfiguration(f"[tool.{TABLE}] of {str(file)!r} has the unknown key {key!r}; {hint}")
+            raise BrokenConfiguration(f"[tool.{TABLE}] of {str(file)!r} has the unknown key {shown(key)}; {hint}")
     expectations = _words(table, "expectations", file)
     if len(expectations) > 1:
         raise BrokenConfiguration(f"`expectations` of {str(file)!r} names several files; name one")
@@ -68,4 +70,6 @@ def _words(table: dict[str, object], key: str, file: Path) -> tuple[str, ...]:
     words = [value] if isinstance(value, str) else value
     if isinstance(words, list) and all(isinstance(word, str) and word for word in words):
         return tuple(words)
-    raise BrokenConfiguration(f"`{key}` of {str(file)!r} is {value!r} where a text or a list of texts was expected")
+    raise BrokenConfiguration(
+        f"`{key}` of {str(file)!r} is {shown(value)} where a text or a list of texts was expected"
+    )

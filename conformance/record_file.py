@@ -15,10 +15,14 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from conformance.files import opened
 from conformance.record import SCHEMA_VERSION, Footer, Header, Line, Record, Run, Verdict, count, encode, printable
 
 LONGEST_LINE = 16 * 2**20
 """Bytes. The longest honest line, a record whose every reason is a page of text, stays far below."""
+
+LARGEST_RUN = 128 * 2**20
+"""Bytes of all lines, unpacked: twenty-five times those of all of timm. A small file may unpack to any size."""
 
 _GZIP = b"\x1f\x8b"
 _AGAIN = "audit again, or fetch the file again"
@@ -54,6 +58,10 @@ class NotJson(BrokenRecord):
 
 class LineTooLong(BrokenRecord):
     """A line is longer than `LONGEST_LINE`."""
+
+
+class RunTooLarge(BrokenRecord):
+    """The lines are longer together than `LARGEST_RUN`."""
 
 
 class NestedTooDeeply(BrokenRecord):
@@ -153,7 +161,7 @@ def packed(run: Run, *, compressed: bool) -> bytes:
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of the file without their line feed, unpacked as they are read, so that no file fills the memory."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             packed = file.peek(2)[:2] == _GZIP or path.suffix == ".gz"
             if packed:
                 with gzip.open(file) as unpacked:
@@ -168,11 +176,14 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _split(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    number = 0
+    number, size = 0, 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
         if len(line) > LONGEST_LINE:
             raise LineTooLong(path, f"line {number} is longer than {LONGEST_LINE >> 20} MiB, so it is no record file")
+        size += len(line)
+        if size > LARGEST_RUN:
+            raise RunTooLarge(path, f"has more than {LARGEST_RUN >> 20} MiB of lines, so it is no record file")
         if not line.endswith(b"\n"):
             if number == 1:
                 _header(path, line)  # a file of another sort is told apart before it is called cut

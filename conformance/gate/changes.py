@@ -45,6 +45,10 @@ class Kind(enum.StrEnum):
 DEFAULT_FAILURES = (Kind.BROKEN, Kind.DRIFTED, Kind.UNDECIDED, Kind.REMOVED)
 
 
+SURFACE = frozenset({Kind.WEIGHTS, Kind.PREPROCESSING, Kind.WIDTHS, Kind.STATE_DICT, Kind.CONSTRUCTOR})
+"""What is told of models besides outputs and claims."""
+
+
 class Status(enum.StrEnum):
     """What became of one output of one model."""
 
@@ -75,6 +79,10 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     cosine_similarity: float | None = None
     """Of what was and is computed for one image; the smallest of the batch."""
     parting: Parting | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is Status.SAME and self.evidence not in (Evidence.PROVED, Evidence.MEASURED):
+            raise ValueError("an output that is the same is proved or measured to be")
 
 
 class CellChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +127,12 @@ class ModelChange(msgspec.Struct, frozen=True, kw_only=True):
     """`added`, `removed`, or None: both runs have it."""
     expected: dict[Kind, str] = {}
     """What was declared to be expected of it, with the reason."""
+
+    def __post_init__(self) -> None:
+        if self.presence not in (None, Kind.ADDED, Kind.REMOVED):
+            raise ValueError(f"a model cannot be {self.presence} as one that is added or removed")
+        if others := self.surface.keys() - SURFACE:
+            raise ValueError(f"what changed besides cannot be {min(others)}")
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -181,6 +195,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Modules that registered models of the user's own."""
     expectations: str | None = None
     """The file of what the user accepts, if there is one."""
+
+    def __post_init__(self) -> None:
+        if not self.fail_on:
+            raise ValueError("what fails is named nowhere")
 
     def failing(self) -> list[ModelChange]:
         """Models for which the gate does not open, the worst first."""

@@ -228,7 +228,7 @@ def _causes(
     pairs: Iterable[tuple[Record, Record]], claims: Collection[ClaimEntry]
 ) -> tuple[tuple[CauseChange, ...], tuple[CauseChange, ...]]:
     """The causes that only the older records have, and those that only the newer have, the commonest first."""
-    order = [entry.id for entry in claims]
+    order = {entry.id: place for place, entry in enumerate(claims)}
     sides: tuple[dict[tuple[str, str], list[tuple[str, str, Cell]]], ...] = ({}, {})
     for pair in pairs:
         for record, groups in zip(pair, sides, strict=True):
@@ -244,11 +244,11 @@ def _causes(
     return gone, come
 
 
-def _cause(found: list[tuple[str, str, Cell]], order: list[str]) -> CauseChange:
+def _cause(found: list[tuple[str, str, Cell]], order: Mapping[str, int]) -> CauseChange:
     _, _, first = found[0]
     return CauseChange(
         verdict=first.verdict,
-        claims=tuple(sorted({claim_id for _, claim_id, _ in found}, key=order.index)),
+        claims=tuple(sorted({claim_id for _, claim_id, _ in found}, key=order.__getitem__)),
         models=tuple(sorted({model for model, _, _ in found})),
         reason=first.reason or "",
     )

@@ -6,6 +6,7 @@ Comments and order stay as their authors left them.
 from __future__ import annotations
 
 import fnmatch
+import glob
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ def entries_of(findings: Iterable[Finding], *, timm: str, reason: str | None) ->
     return [
         bounded(
             {
-                "models": sorted({finding.model for finding in group}),
+                "models": sorted({glob.escape(finding.model) for finding in group}),  # which mean no others
                 "claims": list(dict.fromkeys(finding.claim_id for finding in group)),
                 "verdict": str(verdict),
             },
@@ -100,17 +101,17 @@ def pruned(path: Path, run: Run) -> Pruned:
             kept.append(table)
             continue
         globs: list[str] = []
-        for glob in entry.models:
-            matched = fnmatch.filter(audited, glob)
+        for word in entry.models:
+            matched = fnmatch.filter(audited, word)
             true = [
                 model
                 for model in matched
                 if all(audited[model].cells[claim_id].verdict is entry.verdict for claim_id in entry.claims)
             ]
             if len(true) == len(matched):  # none matched: the run says nothing of it
-                globs.append(glob)
+                globs.append(word)
                 continue
-            globs += sorted(true)
+            globs += map(glob.escape, sorted(true))
             gone = sorted(set(matched) - set(true))
             removed.append(f"{entry.origin}: {', '.join(gone)}")
         if globs and globs != list(entry.models):

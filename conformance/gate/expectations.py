@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-import tomllib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
+from conformance.files import content, shown, toml
 from conformance.gate.changes import Kind
 from conformance.record import Verdict, printable
 
@@ -24,13 +24,15 @@ EXPECTABLE = (Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.NOT_APPLICABLE)
 _VERSIONED = ("timm", "torch", "python")
 _KEYS = ("models", "claim", "claims", "verdict", "change", "changes", *_VERSIONED, "reason", "issue", "mend")
 _AWAKE_EVERYWHERE = SpecifierSet()
+_SENTENCE = 600
 
 
 class BrokenExpectations(Exception):
     """An expectations file that cannot be used. Its text is one sentence: which file and entry, what is wrong."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(printable(sentence))
+        sentence = printable(sentence)
+        super().__init__(sentence if len(sentence) <= _SENTENCE else f"{sentence[:_SENTENCE]}…")
 
 
 class UnknownClaim(BrokenExpectations):
@@ -74,11 +76,7 @@ class Expectation:
 
     def is_awake(self, *, timm: str, torch: str, python: str) -> bool:
         """Whether the versions are those that the entry speaks of; pre-releases and local versions count."""
-        return (
-            self.timm.contains(timm, prereleases=True)
-            and self.torch.contains(torch, prereleases=True)
-            and self.python.contains(python, prereleases=True)
-        )
+        return _covers(self.timm, timm) and _covers(self.torch, torch) and _covers(self.python, python)
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class Expectations:
                 if claim_id not in claim_ids:
                     near = difflib.get_close_matches(claim_id, claim_ids, n=1, cutoff=0.5)
                     hint = f"did you mean {near[0]!r}?" if near else "see `timm-conformance claims`"
-                    raise UnknownClaim(f"{entry.origin} speaks of the unknown claim {claim_id!r}; {hint}")
+                    raise UnknownClaim(f"{entry.origin} speaks of the unknown claim {shown(claim_id)}; {hint}")
 
 
 def load(path: str | Path | None = None, *, claim_ids: Collection[str] | None = None) -> Expectations:
@@ -172,14 +170,14 @@ def load(path: str | Path | None = None, *, claim_ids: Collection[str] | None = 
     """
     file = SHIPPED if path is None else Path(path)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = toml(content(file).decode())
     except OSError as error:
         raise BrokenExpectations(f"{file}: cannot be read ({error.strerror or error}); name a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:  # what its parser says, and what is no UTF-8
         raise BrokenExpectations(f"{file}: is not TOML: {error}") from error
     for key in document:
         if key != "expect":
-            raise BrokenExpectations(f"{file}: has the unknown key {key!r}; entries are [[expect]] tables")
+            raise BrokenExpectations(f"{file}: has the unknown key {shown(key)}; entries are [[expect]] tables")
     tables = document.get("expect", [])
     if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
         raise BrokenExpectations(f"{file}: `expect` is no array of tables; each entry begins with [[expect]]")
@@ -195,7 +193,7 @@ def _entry(table: dict[str, Any], origin: str) -> Expectation:
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_KEYS)}"
-            raise BrokenExpectations(f"{origin}: has the unknown key {key!r}; {hint}")
+            raise BrokenExpectations(f"{origin}: has the unknown key {shown(key)}; {hint}")
     if "claim" in table and "claims" in table:
         raise BrokenExpectations(f"{origin}: has both `claim` and `claims`; keep one")
     if "change" in table and "changes" in table:
@@ -222,20 +220,20 @@ def _words(value: object, key: str, origin: str) -> tuple[str, ...]:
     words = [value] if isinstance(value, str) else value
     if isinstance(words, list) and words and all(isinstance(word, str) and word for word in words):
         return tuple(words)
-    raise BrokenExpectations(f"{origin}: `{key}` is {value!r} where a name or a list of names was expected")
+    raise BrokenExpectations(f"{origin}: `{key}` is {shown(value)} where a name or a list of names was expected")
 
 
 def _verdict(value: object, origin: str) -> Verdict:
     if value in EXPECTABLE:
         return Verdict(str(value))
-    raise BrokenExpectations(f"{origin}: `verdict` is {value!r} where one of {', '.join(EXPECTABLE)} was expected")
+    raise BrokenExpectations(f"{origin}: `verdict` is {shown(value)} where one of {', '.join(EXPECTABLE)} was expected")
 
 
 def _changes(value: object, origin: str) -> tuple[Kind, ...]:
     words = _words(value, "change", origin)
     for word in words:
         if word not in set(Kind):
-            raise BrokenExpectations(f"{origin}: `change` is {word!r} where one of {', '.join(Kind)} was expected")
+            raise BrokenExpectations(f"{origin}: `change` is {shown(word)} where one of {', '.join(Kind)} was expected")
     return tuple(map(Kind, words))
 
 
@@ -243,17 +241,27 @@ def _sentence(value: object, key: str, origin: str) -> str:
     if isinstance(value, str) and value.strip():
         return " ".join(value.split())
     raise BrokenExpectations(
-        f"{origin}: `{key}` is {value!r} where a text was expected; every entry says why it is there"
+        f"{origin}: `{key}` is {shown(value)} where a text was expected; every entry says why it is there"
     )
 
 
 def _specifiers(value: object, key: str, origin: str) -> SpecifierSet:
     try:
         if isinstance(value, str):
-            return SpecifierSet(value)
-    except InvalidSpecifier:
+            specifiers = SpecifierSet(value)
+            specifiers.contains("0")  # numbers of thousands of digits are read no sooner
+            return specifiers
+    except ValueError:  # an InvalidSpecifier is one
         pass
-    raise BrokenExpectations(f"{origin}: `{key}` is {value!r} where versions like '>=1.0.20,<1.1' were expected")
+    raise BrokenExpectations(f"{origin}: `{key}` is {shown(value)} where versions like '>=1.0.20,<1.1' were expected")
+
+
+def _covers(specifiers: SpecifierSet, version: str) -> bool:
+    """Whether the version is one of them; what is no version is one of all versions alone."""
+    try:
+        return specifiers.contains(version, prereleases=True)
+    except ValueError:  # a number of thousands of digits
+        return specifiers == _AWAKE_EVERYWHERE
 
 
 def _few(words: Iterable[str]) -> str:

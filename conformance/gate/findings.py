@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import re
 import shlex
@@ -148,10 +149,8 @@ def _reproduce(comparison: Comparison, change: ModelChange, claim: str | None) -
     before, after = (shlex.quote(side.timm) for side in (comparison.before, comparison.after))
     imports = "".join(f" --import {shlex.quote(module)}" for module in comparison.imports)
     if claim is not None:
-        return (
-            f"timm-conformance audit {shlex.quote(change.model)} --claim {shlex.quote(claim)} --timm {after}{imports}"
-        )
-    model = shlex.quote(change.was or change.model)
+        return f"timm-conformance audit {_called(change.model)} --claim {shlex.quote(claim)} --timm {after}{imports}"
+    model = _called(change.was or change.model)
     if any(getattr(comparison.before, what) != getattr(comparison.after, what) for what in ("torch", "suite")):
         return f"timm-conformance audit {model} --timm {before}{imports}"  # what it needs is a new baseline
     return f"timm-conformance upgrade {before} {after} {model}{imports}"
@@ -166,10 +165,20 @@ def _accept(comparison: Comparison, models: tuple[str, ...], kind: Kind, claim: 
     )
 
 
+def _called(model: str) -> str:
+    """A name as an argument that means it and no others."""
+    return _glob(glob.escape(model))
+
+
+def _glob(word: str) -> str:
+    """A glob as an argument, never taken for an option."""
+    return shlex.quote(f"[-]{word[1:]}" if word.startswith("-") else word)
+
+
 def _named(comparison: Comparison, models: tuple[str, ...]) -> str:
     """The models by one glob, where there are many and it means no others; or else by name."""
     if len(models) > _MOST_NAMED:
-        glob = f"{os.path.commonprefix(models)}*"  # noqa: RUF071  # no paths: characters are meant
-        if {change.model for change in comparison.models if fnmatch.fnmatchcase(change.model, glob)} == set(models):
-            return shlex.quote(glob)
-    return " ".join(map(shlex.quote, models))
+        common = f"{glob.escape(os.path.commonprefix(models))}*"  # noqa: RUF071  # no paths: characters are meant
+        if {change.model for change in comparison.models if fnmatch.fnmatchcase(change.model, common)} == set(models):
+            return _glob(common)
+    return " ".join(map(_called, models))

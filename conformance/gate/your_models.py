@@ -8,17 +8,21 @@ TOML and JSON, every text counts that names a model, by itself or in one of thes
 from __future__ import annotations
 
 import ast
+import codecs
 import io
 import json
+import os
 import re
 import tokenize
-import tomllib
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+
+from conformance.files import content, toml
+from conformance.record import printable
 
 _CREATOR = "create_model"
 _NAME_ARGUMENTS = ("model_name", "model")
@@ -27,8 +31,11 @@ _SCHEMES = ("hf-hub:timm/", "hf_hub:timm/", "timm/", "tu-")
 _CONFIGURATION = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML", ".json": "JSON"}
 _NOTEBOOK = ".ipynb"
 _LEFT_OUT = frozenset({"node_modules", "__pycache__", "site-packages"})
-_LARGEST = 5_000_000
-"""Bytes of a file from which on it is data and no source."""
+_SLOW = frozenset({"punycode", "idna"})
+"""Encodings of names on the internet, which take time by the square of a file; no source is written in them."""
+_WHY = 200
+_TOKEN = re.compile(r'"((?:[^"\\\n]|\\.)*+)"|\'([^\'\n]*+)\'|([\w.-]++)')
+"""What may be a text of TOML or JSON, in its quotes if it has some."""
 
 
 @dataclass(frozen=True)
@@ -82,47 +89,51 @@ def uses(paths: Collection[Path], names: Collection[str]) -> Uses:
     """
     found = Uses()
     for path in paths:
-        if not path.exists():
+        if not _is(os.path.exists, path):
             raise FileNotFoundError(path)
-        for file in _files(path, found):
+        for file in _files(path):
             found.files += 1
             _read(file, frozenset(names), found)
     return found
 
 
-def _files(path: Path, found: Uses) -> Iterator[Path]:
-    if path.is_file():
+def _is(what: Callable[[Path], bool], path: Path) -> bool:
+    """What `os.path` says: unlike a `Path` it never raises, whatever the name and however closed the directory."""
+    return what(path)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not _is(os.path.isdir, path):  # a pipe or a device is told of when it is to be read
         yield path
         return
     for file in sorted(path.rglob("*")):
         inner = file.relative_to(path).parts[:-1]
-        if any(part in _LEFT_OUT or part.startswith(".") for part in inner) or not file.is_file():
+        if any(part in _LEFT_OUT or part.startswith(".") for part in inner) or not _is(os.path.isfile, file):
             continue
-        if any((parent / "pyvenv.cfg").exists() for parent in file.parents if parent.is_relative_to(path)):
+        if any(_is(os.path.exists, parent / "pyvenv.cfg") for parent in file.parents if parent.is_relative_to(path)):
             continue
         if file.suffix not in (".py", _NOTEBOOK, *_CONFIGURATION):
             continue
-        if file.stat().st_size <= _LARGEST:
-            yield file
-        else:
-            why = f"it is larger than {_LARGEST // 1_000_000} MB; it was skipped"
-            found.not_understood.append(NotUnderstood(file, None, why))
+        yield file
 
 
 def _read(file: Path, names: frozenset[str], found: Uses) -> None:
     kind = _CONFIGURATION.get(file.suffix)
     try:
-        content = file.read_bytes()
+        read = content(file)
         if kind is None:
-            for text in _cells(content) if file.suffix == _NOTEBOOK else [_decoded(content)]:
+            for text in _cells(read) if file.suffix == _NOTEBOOK else [_decoded(read)]:
                 _Python(file, names, found).read(text)
             return
-        for line, word in _words(kind, content.decode("utf-8-sig")):
+        for line, word in _words(kind, read.decode("utf-8-sig"), names):
             use = _named(word, names)
             if use is not None:
                 found.found.append(Use(*use, file, line))
-    except (OSError, UnicodeDecodeError) as error:
-        found.not_understood.append(NotUnderstood(file, None, f"it cannot be read ({error})"))
+    except OSError as error:
+        why = f"it cannot be read ({error.strerror or error}); it was skipped"
+        found.not_understood.append(NotUnderstood(file, None, why))
+    except UnicodeDecodeError as error:
+        found.not_understood.append(NotUnderstood(file, None, f"it cannot be read ({error})"[:_WHY]))
     except (
         SyntaxError,
         yaml.YAMLError,
@@ -130,7 +141,7 @@ def _read(file: Path, names: frozenset[str], found: Uses) -> None:
         MemoryError,  # what Python's parser says of what nests too deeply
         ValueError,  # of TOML and JSON as well
     ) as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = printable(str(error))[:_WHY] or type(error).__name__
         found.not_understood.append(NotUnderstood(file, None, f"it is no {kind or 'Python'} ({why}); it was skipped"))
 
 
@@ -142,7 +153,12 @@ def _decoded(content: bytes) -> str:
         UnicodeDecodeError: It is in another one.
     """
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-    return content.decode(encoding)
+    if codecs.lookup(encoding).name in _SLOW:
+        raise SyntaxError(f"no source is written in {encoding}")
+    try:
+        return content.decode(encoding)
+    except LookupError as error:  # Python has codecs that are not of texts
+        raise SyntaxError(str(error)) from error
 
 
 def _cells(content: bytes) -> Iterator[str]:
@@ -152,7 +168,8 @@ def _cells(content: bytes) -> Iterator[str]:
     for cell in cells if isinstance(cells, list) else ():
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source", "")
-            lines = "".join(source if isinstance(source, list) else [source]).splitlines()
+            parts = source if isinstance(source, list) else [source]
+            lines = "".join(part for part in parts if isinstance(part, str)).splitlines()
             if not (lines and lines[0].startswith("%%")):
                 yield "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in lines)
 
@@ -165,17 +182,26 @@ def _named(word: str, names: frozenset[str]) -> tuple[str, str] | None:
     return (model, tag) if model in names and re.fullmatch(r"[\w.\-]*", tag) else None
 
 
-def _words(kind: str, text: str) -> Iterator[tuple[int, str]]:
-    """Line and content of every text in a file of configuration."""
+def _words(kind: str, text: str, names: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """Line and content of every text in a file of configuration that is the name of a model."""
     if kind == "YAML":
         # Composed and not constructed: tags (`!include`, `!!python/object`) are looked at and not obeyed.
         for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            yield from _scalars(document)
+            yield from ((line, word) for line, word in _scalars(document) if _named(word, names) is not None)
         return
-    parsed = tomllib.loads(text) if kind == "TOML" else json.loads(text)
-    lines = text.splitlines()
-    for word in _texts(parsed):
-        yield next((number for number, line in enumerate(lines, start=1) if word in line), 1), word
+    parsed = toml(text) if kind == "TOML" else json.loads(text)
+    named = [word for word in _texts(parsed) if _named(word, names) is not None]
+    lines = _lines(text) if named else {}
+    yield from ((lines.get(word, 1), word) for word in named)
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The first line of each text in TOML or JSON as it is written there; once through the file, however many."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        for token in _TOKEN.finditer(line):
+            found.setdefault(next(part for part in token.groups() if part is not None), number)
+    return found
 
 
 def _scalars(node: yaml.Node | None) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
+from conformance.files import content
 from conformance.gate.changes import CHANGES_VERSION, Comparison, Kind, ModelChange
 from conformance.gate.findings import Found, found
 from conformance.record import printable
@@ -16,6 +17,10 @@ from conformance.report.text import few
 
 MOST_ANNOTATIONS = 10
 """GitHub shows no more of one step."""
+
+
+LARGEST = 256_000_000
+"""Bytes of a file of changes that is read."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +82,7 @@ def read_changes(path: Path) -> Comparison:
         NoChanges: It is something else.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Document).comparison
+        return msgspec.json.decode(content(path, LARGEST), type=Document).comparison
     except OSError as error:
         raise NoChanges(f"{str(path)!r} cannot be read ({error.strerror or error}); name a file") from error
     except (ValueError, RecursionError) as error:
@@ -127,7 +132,7 @@ def changes_junit(comparison: Comparison) -> bytes:
 
     What is undecided is an error and not a failure: nobody has seen it come out otherwise.
     """
-    suite = ElementTree.Element("testsuite", name=printable(heading(comparison)))
+    suite = ElementTree.Element("testsuite", name=xml_text(heading(comparison)))
     counts = {"failures": 0, "errors": 0, "skipped": 0}
     for change in comparison.models:
         case = ElementTree.SubElement(suite, "testcase", classname="upgrade", name=xml_text(change.model))

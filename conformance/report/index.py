@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conformance.record import Header, Run, Verdict
 from conformance.report.overview import GLYPHS, WORDS, Overview, overview
@@ -42,6 +42,6 @@ def index(runs: Mapping[str, Run]) -> str:
 def _newest_first(line: _Line) -> tuple[object, ...]:
     try:
         release = Version(line.header.timm).release
-    except InvalidVersion:
+    except ValueError:  # an InvalidVersion, or a number of thousands of digits
         release = ()
     return tuple(-part for part in (*release, *[0] * (9 - len(release)))), line.page

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conformance.gate.changes import Comparison, Kind, ModelChange, Output, Status
 from conformance.gate.compare import compare
@@ -113,7 +113,7 @@ def _name(comparison: Comparison, header: Header, taken: Collection[str]) -> str
 def _release(version: str) -> tuple[bool, Version]:
     try:
         return True, Version(version)
-    except InvalidVersion:
+    except ValueError:  # an InvalidVersion, or a number of thousands of digits
         return False, Version("0")
 
 

@@ -132,7 +132,7 @@ def test_python_that_its_parser_cannot_hold_is_named_and_skipped(tmp_path):
 def test_a_file_too_large_to_be_source_is_named(tmp_path):
     (tmp_path / "data.json").write_text(f'"{"x" * 5_000_001}"')
     (place,) = uses([tmp_path], NAMES).not_understood
-    assert str(place).endswith("data.json: it is larger than 5 MB; it was skipped")
+    assert str(place).endswith("data.json: it cannot be read (it is larger than 5 MB); it was skipped")
 
 
 def test_words_keep_the_tags_that_models_are_named_with(tmp_path):
