@@ -267,7 +267,7 @@ def _whole(model: object, attribute: str) -> int | None:
         value = getattr(model, attribute, None)
     except Exception:  # noqa: BLE001  # a property may raise anything; the claims say so
         return None
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) < 2**63 else None
 
 
 def _input_size(subject: Subject) -> tuple[int, ...] | None:

@@ -174,6 +174,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="r
     cost: dict[str, float] = {}
     cells: dict[str, Cell] = {}
 
+    def __post_init__(self) -> None:
+        for name in ("module", "class_name", "source"):
+            text = getattr(self, name)
+            if text is not None:
+                msgspec.structs.force_setattr(self, name, _writable(text))
+
 
 class Footer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="footer"):
     """The end of a finished run: a file without it is unfinished."""
@@ -235,7 +241,16 @@ def json_schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
 
 
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_OBEYED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Controls, and what is invisible or changes the direction of what stands beside it."""
+
+
+def spelled_out(text: str) -> str:
+    """`text` with nothing that a terminal or browser would obey instead of show (`\\x1b`), its spaces as they are."""
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def printable(text: str) -> str:
@@ -244,13 +259,12 @@ def printable(text: str) -> str:
     Names and reasons come from other people's code. White space becomes a space; other control characters, direction
     marks and lone surrogates are spelled out (`\\x1b`).
     """
-    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), " ".join(text.split()))
+    return spelled_out(" ".join(text.split()))
 
 
 def printable_code(text: str) -> str:
     """The same for code: its lines and their indentation stay."""
-    lines = (_OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), line) for line in text.splitlines())
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(spelled_out(line).rstrip() for line in text.splitlines())
 
 
 def _writable(text: str) -> str:

@@ -32,7 +32,14 @@ OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|DefaultCPUAlloc
 
 
 def cell_of(error: BaseException) -> Cell:
-    """The cell of an exception where the contract says that the call works."""
+    """The cell of an exception where the contract says that the call works. The exception may be hostile."""
+    try:
+        return _cell_of(error)
+    except Exception as failure:  # noqa: BLE001  # attributes of an exception may raise, or have no end
+        return violated(f"an exception that cannot be read: that raises {type(failure).__name__}", cause=UNREADABLE)
+
+
+def _cell_of(error: BaseException) -> Cell:
     reason = _reason(error)
     if any(isinstance(one, MemoryError) or OUT_OF_MEMORY.search(_text(one)) for one in _chain(error)):
         return undecided(f"memory ran out: {reason}", cause=MEMORY)
@@ -77,7 +84,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _text(error: BaseException) -> str:
     """The beginning of the message, of an exception that may be hostile; without this machine's directories."""
     try:
-        text = str(error)
+        text = "".join([str(error)])  # no kind of str that the model made
     except Exception as failure:  # noqa: BLE001  # a message that cannot be had is no reason to give up
         text = f"a message that raises {type(failure).__name__}"
     text = text[:LONGEST_READ].encode("utf-8", "replace").decode()
@@ -129,6 +136,9 @@ def digest(*parts: str) -> str:
     """A short digest, equal for equal parts."""
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:10]
 
+
+UNREADABLE = digest("unreadable")
+"""The cause of cells whose exception cannot be read."""
 
 MEMORY = digest("memory")
 """The cause of every cell that memory was too small for."""

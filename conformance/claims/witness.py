@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from conformance.claims.claim import Claim
+from conformance.record import printable
 from conformance.subject import CLASSES
 
 PROGRAM = '''\
-# {model} of timm {timm} breaks {claim}: prints what it finds and exits with 1.
+# {title} of timm {timm} breaks {claim}: prints what it finds and exits with 1.
 {text}
 import copy
 import io
@@ -115,6 +116,7 @@ def program(
     text = textwrap.fill(claim.text, 100, initial_indent="# ", subsequent_indent="# ")
     lines = "".join(f"import {module}  # registers models\n" for module in imports)
     return PROGRAM.format(
+        title=printable(model),  # one line, so that what follows is this module's
         model=model,
         timm=timm,
         claim=claim.id,

@@ -63,7 +63,7 @@ LONGEST_SAID = 300
 def said(error: BaseException) -> str:
     """Class and message of an exception, on one line that can be printed; it may be hostile."""
     try:
-        text = str(error)[: 10 * LONGEST_SAID]
+        text = "".join([str(error)])[: 10 * LONGEST_SAID]  # no kind of str that the model made
     except Exception as failure:  # noqa: BLE001  # a message that cannot be had is no reason to give up
         text = f"a message that raises {type(failure).__name__}"
     return printable(f"{type(error).__name__}: {text}")[:LONGEST_SAID]
