@@ -24,6 +24,8 @@ from conformance.commands.show import show
 from conformance.commands.upgrade import upgrade
 
 COULD_NOT_RUN, INTERRUPTED = 2, 130
+_SENTENCE = 1500
+"""Characters: files, or exceptions of somebody else's modules, may be quoted in it."""
 
 # Without rich's help: importing it would double the time that --help takes.
 app = typer.Typer(
@@ -60,7 +62,9 @@ def main() -> NoReturn:
 def _complain(sentence: str) -> int:
     from conformance.record import printable
 
-    print(f"timm-conformance: {printable(sentence)}", file=sys.stderr)  # noqa: T201  # the one place that complains
+    sentence = printable(sentence)
+    sentence = sentence if len(sentence) <= _SENTENCE else f"{sentence[:_SENTENCE]}…"
+    print(f"timm-conformance: {sentence}", file=sys.stderr)  # noqa: T201  # the one place that complains
     return COULD_NOT_RUN
 
 

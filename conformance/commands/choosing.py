@@ -11,6 +11,7 @@ import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
+from conformance.commands.shared import LONGEST_LINE, say
 from conformance.configuration import BrokenConfiguration, Configuration, configuration
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _used(wanted: Wanted, known: Collection[str]) -> Uses:
             f"{str(error.args[0])!r} is neither a file nor a directory; --models-from needs one"
         ) from error
     for place in used.not_understood[:_MOST_TOLD]:
-        typer.echo(f"not understood: {place}", err=True)
+        say(f"not understood: {place}"[:LONGEST_LINE], err=True)
     if len(used.not_understood) > _MOST_TOLD:
         typer.echo(f"and {len(used.not_understood) - _MOST_TOLD} more", err=True)
     typer.echo(f"{len(used.models())} models are named in {used.files} files", err=True)

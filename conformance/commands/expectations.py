@@ -10,7 +10,7 @@ import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
-from conformance.commands.shared import FINDINGS, read
+from conformance.commands.shared import FINDINGS, LONGEST_LINE, read, say
 
 if TYPE_CHECKING:
     from conformance.gate import Expectations
@@ -39,13 +39,13 @@ def check(file: File, source: From = None) -> int:
 
     expected = _loaded(file)
     _refuse_unknown_claims(expected)
-    typer.echo(f"{file}: {len(expected.entries)} entries")
+    say(f"{file}: {len(expected.entries)} entries")
     if source is None:
         return 0
     run = read(source)
     judged = judge(run, expected)
     for finding in (*judged.unexpected, *judged.stale):
-        typer.echo(f"  {finding}")
+        say(f"  {finding}"[:LONGEST_LINE])
     typer.echo(
         f"{judged.expected} cells as declared, {len(judged.unexpected)} not expected, {len(judged.stale)} entries stale"
     )
@@ -90,7 +90,7 @@ def update(
         typer.echo("nothing to add: all of it is expected")
         return 0
     arguments.write_whole(file, _written(file, entries))
-    typer.echo(f"{file}: {len(entries)} entries added; say in each why it is accepted, in your own words")
+    say(f"{file}: {len(entries)} entries added; say in each why it is accepted, in your own words")
     return 0
 
 
@@ -108,10 +108,10 @@ def prune(
     except BrokenExpectations as error:
         raise CouldNotRun(str(error)) from error
     for line in found.removed:
-        typer.echo(f"  {line}")
+        say(f"  {line}"[:LONGEST_LINE])
     if found.removed:
         arguments.write_whole(file, found.text.encode())
-    typer.echo(f"{file}: {len(found.removed)} globs no longer came true")
+    say(f"{file}: {len(found.removed)} globs no longer came true")
     return 0
 
 

@@ -9,7 +9,7 @@ import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
-from conformance.commands.shared import read
+from conformance.commands.shared import read, say
 
 
 def merge(
@@ -26,11 +26,11 @@ def merge(
 
     arguments.writable(output)
     arguments.not_over(output, files)
-    if len({file.resolve() for file in files}) < len(files):
+    if len({arguments.place(file) for file in files}) < len(files):
         raise CouldNotRun("a file is named twice; name each shard once")
     try:
         run = joined({str(file): read(file) for file in files})
     except NotOneAudit as error:
         raise CouldNotRun(str(error)) from error
     arguments.write_whole(output, packed(run, compressed=output.suffix == ".gz"))
-    typer.echo(str(output))
+    say(str(output))

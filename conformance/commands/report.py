@@ -10,7 +10,7 @@ import typer
 
 from conformance import arguments
 from conformance.arguments import CouldNotRun
-from conformance.commands.shared import form_called, read, tell_changes
+from conformance.commands.shared import form_called, read, say, tell_changes
 
 if TYPE_CHECKING:
     from conformance.gate.changes import Comparison
@@ -82,10 +82,10 @@ def report(
             sys.stdout.buffer.flush()
         else:
             arguments.write_whole(target, content)
-            typer.echo(str(target))
+            say(str(target))
     if index and output is not None:
         arguments.write_whole(output / INDEX, _index(runs, targets))
-        typer.echo(str(output / INDEX))
+        say(str(output / INDEX))
 
 
 def _pages(runs: list[Run], since: list[Path]) -> list[bytes]:

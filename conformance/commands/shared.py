@@ -26,6 +26,17 @@ FINDINGS = 1
 """The exit code of a command that found something."""
 
 
+LONGEST_LINE = 2000
+"""Characters of a line about something that a file says."""
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line as it stands, but for what a terminal would obey: paths and names are not always one's own."""
+    from conformance.record import spelled_out
+
+    typer.echo(spelled_out(line), err=err)
+
+
 def console() -> Console:
     """The terminal, or whatever standard output is."""
     from rich.console import Console
@@ -182,7 +193,7 @@ def tell_changes(comparison: Comparison, form: str, output: Path | None) -> None
 
     if output is not None and output != Path("-"):
         arguments.write_whole(output, render_changes(comparison, form))
-        typer.echo(str(output), err=True)
+        say(str(output), err=True)
     elif form == "text":
         from conformance.report.changes_text import print_changes
 

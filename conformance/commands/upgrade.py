@@ -26,6 +26,7 @@ from conformance.commands.shared import (
     form_called,
     refuse_overlaps,
     release_called,
+    say,
     tell_changes,
 )
 
@@ -75,11 +76,11 @@ def upgrade(
                 {"timm": releases[1].version, "torch": version("torch"), "python": platform.python_version()},
             )
             choice = Choice(which.models, imports=project.imports, workers=wanted_workers, keeps=not afresh)
-            comparison = compare_all(pair, choice, accepted, lambda doing: typer.echo(doing, err=True))
+            comparison = compare_all(pair, choice, accepted, lambda doing: say(doing, err=True))
     except NoSuchRelease as error:
         raise CouldNotRun(str(error)) from error
     except NotAudited as error:
-        typer.echo(f"timm-conformance: {error}", err=True)
+        say(f"timm-conformance: {error}", err=True)
         return error.code
     if not comparison.models:  # nothing was looked at, which is no reason to open a gate
         raise CouldNotRun(f"neither release has a model for {', '.join(which.models)}; see `timm.list_models()`")

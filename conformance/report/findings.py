@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.gate import Expectation, Expectations, load
-from conformance.record import ClaimEntry, Record, Run, Verdict, printable_code
+from conformance.record import ClaimEntry, Record, Run, Verdict, printable, printable_code
 from conformance.record_file import read_run
+from conformance.report.markdown import escaped
 
 
 @dataclass
@@ -57,11 +60,11 @@ def markdown(run: Run, expected: Expectations) -> str:
     header = run.header
     introduction = (
         f"{len(found)} findings, which {cells} violated cells of {len(run.records)} models come down to; torch "
-        f"{header.torch}. Made from the records by `python -m conformance.report.findings`. Each names the smallest "
-        "model that shows it, and the command that prints a program which needs torch and timm alone, prints what it "
-        "finds and exits with 1."
+        f"{escaped(header.torch)}. Made from the records by `python -m conformance.report.findings`. Each names the "
+        "smallest model that shows it, and the command that prints a program which needs torch and timm alone, prints "
+        "what it finds and exits with 1."
     )
-    lines = [f"# Findings in timm {header.timm}", "", introduction, ""]
+    lines = [f"# Findings in timm {escaped(header.timm)}", "", introduction, ""]
     for number, one in enumerate(found, start=1):
         lines += _section(number, one)
     return "\n".join(lines).rstrip() + "\n"
@@ -70,11 +73,11 @@ def markdown(run: Run, expected: Expectations) -> str:
 def _section(number: int, one: Finding) -> Iterator[str]:
     example = one.example
     cell = example.cells[one.claim.id]
-    yield f"## {number}. {one.claim.id}: {_families(one.records)}"
+    yield f"## {number}. {escaped(one.claim.id)}: {_families(one.records)}"
     yield ""
-    yield f"**Promise** ({one.claim.level}): {one.claim.text}"
+    yield f"**Promise** ({one.claim.level}): {_prose(one.claim.text)}"
     yield ""
-    yield f"**Seen** of `{example.model}`, {cell.evidence}: {_code(cell.reason or '')}"
+    yield f"**Seen** of {_code(example.model)}, {cell.evidence}: {_code(cell.reason or '')}"
     yield ""
     if one.known is not None:
         yield f"**Why**: {one.known.reason}"
@@ -86,11 +89,15 @@ def _section(number: int, one: Finding) -> Iterator[str]:
             yield f"**Issue**: {one.known.issue}"
             yield ""
     yield from _remedies(one)
-    yield f"**Where**: {', '.join(f'`timm/models/{name}.py`' for name in _modules(one.records))}"
+    yield f"**Where**: {', '.join(_code(f'timm/models/{name}.py') for name in _modules(one.records))}"
     yield ""
-    yield f"**Show it**: `timm-conformance show {example.model} --claim {one.claim.id} --repro`"
+    name = shlex.quote(example.model)
+    model = f"-- {name}" if name.startswith("-") else name  # no option
+    shown = f"--claim {shlex.quote(one.claim.id)} --repro"
+    told = f"{shown} {model}" if model != name else f"{model} {shown}"
+    yield f"**Show it**: {_code(f'timm-conformance show {told}')}"
     yield ""
-    yield f"**Models** ({len(one.records)}): {', '.join(record.model for record in one.records)}"
+    yield f"**Models** ({len(one.records)}): {', '.join(escaped(record.model) for record in one.records)}"
     yield ""
 
 
@@ -99,9 +106,10 @@ def _remedies(one: Finding) -> Iterator[str]:
     cells = [record.cells[one.claim.id] for record in one.records]
     ways = Counter((cell.remedy.text, cell.remedy.code, cell.remedy.evidence) for cell in cells if cell.remedy)
     for (text, code, evidence), number in ways.most_common():
-        yield f"**Until then** ({evidence} for {number} of {len(cells)}): {text}"
+        yield f"**Until then** ({evidence} for {number} of {len(cells)}): {_prose(text)}"
         yield ""
-        yield f"```python\n{printable_code(code)}\n```"
+        fence = _fence(code, 3)
+        yield f"{fence}python\n{printable_code(code)}\n{fence}"
         yield ""
 
 
@@ -111,13 +119,30 @@ def _modules(records: Iterable[Record]) -> list[str]:
 
 def _families(records: list[Record]) -> str:
     modules = _modules(records)
-    shown = ", ".join(modules[:4]) + (f" and {len(modules) - 4} more" if len(modules) > 4 else "")
+    shown = ", ".join(map(escaped, modules[:4])) + (f" and {len(modules) - 4} more" if len(modules) > 4 else "")
     return f"{shown} ({len(records)} {'model' if len(records) == 1 else 'models'})"
 
 
 def _code(text: str) -> str:
-    fence = "``" if "`" in text else "`"
+    text = printable(text)
+    fence = _fence(text, 1)
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
+def _fence(text: str, least: int) -> str:
+    """More backticks than stand together in the text."""
+    return "`" * max(least, *(len(run) + 1 for run in re.findall("`+", text)), 0)
+
+
+def _prose(text: str) -> str:
+    """Text of a record, with what stands between backticks as code."""
+    parts = printable(text).split("`")
+    return "".join(_code(part) if place % 2 else _spaced(part) for place, part in enumerate(parts))
+
+
+def _spaced(text: str) -> str:
+    before, after = (" " if there else "" for there in (text.startswith(" "), text.endswith(" ")))
+    return f"{before}{escaped(text)}{after}"
 
 
 def main(records: str, output: str) -> None:

@@ -33,7 +33,7 @@ def junit(run: Run, expectations: Expectations | None = None) -> bytes:
             cells += 1
             seconds = f"{record.cost.get(entry.id, 0.0):.3f}"
             case = ElementTree.SubElement(
-                suite, "testcase", classname=xml_text(record.model), name=entry.id, time=seconds
+                suite, "testcase", classname=xml_text(record.model), name=xml_text(entry.id), time=seconds
             )
             counted = _enter(case, entry, cell, expected.for_cell(record.model, entry.id, **versions))
             if counted is not None:

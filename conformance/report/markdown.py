@@ -59,5 +59,8 @@ def escaped(text: str) -> str:
     """Text that Markdown shows and does not obey; mentions and entities included, for it lands in pull requests."""
     text = printable(text)
     text = text if len(text) <= _REASON else f"{text[:_REASON]}…"
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("@", "&#64;").replace("://", ":&#47;&#47;")
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("://", ":&#47;&#47;")
+    # GitHub looks for mentions and issues in what Markdown made of it, without entities: a space of no width helps.
+    text = re.sub(r"@|#(?=\d)", r"\g<0>&#8203;", text)
+    text = re.sub(r"\bwww\.", "www&#46;", text, flags=re.IGNORECASE)
     return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -196,7 +197,8 @@ def _embedded(run: Run, records: Sequence[Record], notes: _Notes, changed: Itera
     for name, entries in _groups(run):
         groups.append({"name": printable(name), "from": places, "until": places + len(entries)})
         places += len(entries)
-    install = f"pip install timm-conformance timm=={printable(header.timm)} torch=={printable(header.torch)}"
+    timm, torch = (shlex.quote(f"{name}=={printable(getattr(header, name))}") for name in ("timm", "torch"))
+    install = f"pip install timm-conformance {timm} {torch}"
     text = msgspec.json.encode(
         {
             "claims": [
@@ -247,7 +249,7 @@ def _source(record: Record, files: _Numbered) -> tuple[int | None, str] | None:
 
 def _repository(version: str) -> str | None:
     """Where timm's files of a release are shown; None where the version is none of its releases."""
-    return f"{_TIMM}{version}/" if re.fullmatch(r"\d+(\.\d+)+", version) else None
+    return f"{_TIMM}{version}/" if re.fullmatch(r"[0-9]+(\.[0-9]+)+", version) else None
 
 
 def _groups(run: Run) -> list[tuple[str, list[Any]]]:

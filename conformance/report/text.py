@@ -10,7 +10,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.record import Cell, ClaimEntry, Level, Record, Remedy, Run, Verdict, printable, printable_code
+from conformance.record import (
+    Cell,
+    ClaimEntry,
+    Level,
+    Record,
+    Remedy,
+    Run,
+    Verdict,
+    printable,
+    printable_code,
+    spelled_out,
+)
 from conformance.release import OUTPUTS
 from conformance.report.overview import GLYPHS, WORDS, Cause, overview
 
@@ -55,7 +66,10 @@ def print_summary(run: Run, path: str, console: Console, judgement: Judgement | 
     example = next((cause.models[0] for cause in seen.causes), run.records[0].model if run.records else "MODEL")
     print_unbroken("Records:  ", path, console)
     print_unbroken("Page:     ", f"timm-conformance report {file}", console)
-    print_unbroken("Model:    ", f"timm-conformance show {shlex.quote(example)} --from {file}", console)
+    model = f"{shlex.quote(example)} --from {file}"
+    if example.startswith("-"):  # it must not be taken for an option
+        model = f"--from {file} -- {shlex.quote(example)}"
+    print_unbroken("Model:    ", f"timm-conformance show {model}", console)
 
 
 def print_record(record: Record, claims: Iterable[ClaimEntry], console: Console) -> None:
@@ -66,16 +80,17 @@ def print_record(record: Record, claims: Iterable[ClaimEntry], console: Console)
         known["registered in"] = record.source
     known |= {name: shapes(record, name) for name in OUTPUTS if name in record.shapes}
     known |= {f"{name} fingerprint": fingerprint or "none" for name, fingerprint in sorted(record.fingerprints.items())}
+    known = {clip(printable(name)): value for name, value in known.items()}
     width = max(map(len, known), default=0)
     for name, value in known.items():
-        console.print(Text(f"  {printable(name):<{width}}  {printable(value)}"))
+        console.print(Text(f"  {name:<{width}}  {printable(value)}"))
     console.print()
     shown = [(claim, record.cells[claim.id]) for claim in claims if claim.id in record.cells]
-    width = max((len(printable(claim.id)) for claim, _ in shown), default=0)
+    width = max((len(clip(printable(claim.id))) for claim, _ in shown), default=0)
     for claim, cell in shown:
         verdict = _verdict(cell)
         verdict.pad_right(22 - len(verdict))
-        console.print(Text.assemble(f"{printable(claim.id):<{width}}  ", verdict, (claim.level, "dim")))
+        console.print(Text.assemble(f"{clip(printable(claim.id)):<{width}}  ", verdict, (claim.level, "dim")))
         if cell.reason:
             console.print(Padding(Text(clip(printable(cell.reason))), (0, 0, 0, 4)))
         if cell.remedy:
@@ -216,4 +231,4 @@ def clip(text: str) -> str:
 
 def print_unbroken(label: str, text: str, console: Console) -> None:
     """Print a path or a command, which is copied from here: never broken across lines."""
-    console.print(Text(label + printable(text)), soft_wrap=True)
+    console.print(Text(label + spelled_out(text)), soft_wrap=True)

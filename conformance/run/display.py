@@ -9,7 +9,7 @@ from contextlib import suppress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from conformance.record import Verdict, printable
+from conformance.record import Verdict, printable, printable_code
 from conformance.run.estimate import SECONDS_BETWEEN_LINES
 from conformance.run.tally import Tally
 
@@ -52,7 +52,7 @@ class Display:
 
     def say_block(self, text: str) -> None:
         """Lines that stay."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable_code(text), markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Take away the bar."""

@@ -4,12 +4,14 @@ import { WORDS, claims } from "./model.js";
 
 const COLUMNS = ["model", "family", "class"];
 const line = model => [model.name, model.family, model.kind, ...model.codes.map(code => WORDS[code[0]])];
-const quoted = text => (/[",\n\r]|^[=+\-@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-const piped = text => text.replaceAll("\\", "\\\\").replaceAll("|", "\\|").replaceAll("\n", " ");
+// A spreadsheet computes what begins so, in quotes too.
+const inert = text => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+const quoted = text => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const piped = text => text.replaceAll(/[\\|`*[\]<&~$]/g, "\\$&").replaceAll("\n", " ");
 
 export const FORMS = {
   CSV: shown => [[...COLUMNS, ...claims.map(([id]) => id)], ...shown.map(line)]
-    .map(parts => parts.map(quoted).join(",")).join("\r\n"),
+    .map(parts => parts.map(inert).map(quoted).join(",")).join("\r\n"),
   Markdown: shown => {
     const marks = { h: "✓", v: "✗", u: "?", n: "–" };
     const rows = shown.map(model => [model.name, ...model.codes.map(code => marks[code[0]])]);

@@ -83,8 +83,11 @@ const inShell = text => (/^[\w.@%+=:,/-]*$/.test(text) ? text : `'${text.replace
 // The lines that show it again: what is typed is the page's own but for the names.
 function again(model, id) {
   const names = { MODEL: inShell(model.name), CLAIM: inShell(id ?? "") };
-  const fill = line => line.replaceAll(/MODEL|CLAIM/g, name => names[name]);
-  return (id ? lines.cell : lines.model).map(fill).join("\n");
+  // A name that begins like an option stands where none is read.
+  const ordered = line => (model.name.startsWith("-") && line.includes(" MODEL") ? `${line.replace(" MODEL", "")} -- MODEL` : line);
+  const fill = line => ordered(line).replaceAll(/MODEL|CLAIM/g, name => names[name]);
+  const [install, ...others] = id ? lines.cell : lines.model;
+  return [install, ...others.map(fill)].join("\n"); // what is installed is quoted: nothing is put into it
 }
 
 // What a cell says: the verdict, why, what shows it, and what to do instead.

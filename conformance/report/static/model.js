@@ -44,7 +44,7 @@ export function sourceOf(model) {
   const [file, line] = embedded.sources[model.place] ?? [];
   if (file === undefined) return null;
   const path = embedded.files[file];
-  const isTimms = embedded.repository !== null && path.startsWith("timm/");
+  const isTimms = embedded.repository !== null && /^timm(\/\w+)+\.py$/.test(path) && /^\d+$/.test(line);
   return { text: `${path}:${line}`, href: isTimms ? `${embedded.repository}${path}#L${line}` : null };
 }
 
