@@ -98,7 +98,14 @@ def import_all(modules: Iterable[str]) -> None:
                 _nearest(module, top_level, cutoff=0.75)
                 or "it must be found from this directory, PYTHONPATH or the environment"
             )
-            raise CouldNotRun(f"cannot import {module!r} ({type(error).__name__}: {error}); {hint}") from error
+            raise CouldNotRun(f"cannot import {module!r} ({_said(error)}); {hint}") from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # its message may raise as well
+        return type(error).__name__
 
 
 def writable(path: Path) -> Path:
@@ -142,7 +149,7 @@ def targets(files: list[Path], output: Path | None, suffix: str) -> list[Path | 
     """
     if output == Path("-") or (output is None and suffix != ".html"):
         return [None] * len(files)
-    if output is not None and not output.is_dir():
+    if output is not None and not os.path.isdir(output):  # noqa: PTH112  # which never raises
         if len(files) > 1:
             raise CouldNotRun(f"--output {str(output)!r} is no directory, and {len(files)} files need one")
         found = [output]

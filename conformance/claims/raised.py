@@ -36,7 +36,9 @@ def cell_of(error: BaseException) -> Cell:
     try:
         return _cell_of(error)
     except Exception as failure:  # noqa: BLE001  # attributes of an exception may raise, or have no end
-        return violated(f"an exception that cannot be read: that raises {type(failure).__name__}", cause=UNREADABLE)
+        return violated(
+            f"an exception that cannot be read: what reads it raises {type(failure).__name__}", cause=UNREADABLE
+        )
 
 
 def _cell_of(error: BaseException) -> Cell:

@@ -118,7 +118,7 @@ def program(
     return PROGRAM.format(
         title=printable(model),  # one line, so that what follows is this module's
         model=model,
-        timm=timm,
+        timm=printable(timm),
         claim=claim.id,
         text=text,
         classes=CLASSES,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import typer
 
@@ -34,13 +36,34 @@ def say(line: str, *, err: bool = False) -> None:
     """Print a line as it stands, but for what a terminal would obey: paths and names are not always one's own."""
     from conformance.record import spelled_out
 
-    typer.echo(spelled_out(line), err=err)
+    typer.echo(_unheard(spelled_out(line)), err=err)
+
+
+def _unheard(text: str) -> str:
+    """`text` as a job of GitHub's prints it: no line begins like a command of the runner's (`: :error::`)."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    return re.sub(r"^(\s*):(?=:)", r"\1: ", text, flags=re.MULTILINE).replace("##[", "# #[")
+
+
+class _Log:
+    """Standard output, on which nothing is a command of the runner's."""
+
+    def write(self, text: str) -> int:
+        """Print it."""
+        return sys.stdout.write(_unheard(text))
+
+    def flush(self) -> None:
+        """Print it now."""
+        sys.stdout.flush()
 
 
 def console() -> Console:
     """The terminal, or whatever standard output is."""
     from rich.console import Console
 
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return Console(file=cast("IO[str]", _Log()), highlight=False, markup=False, emoji=False)
     return Console(highlight=False, markup=False, emoji=False)
 
 
@@ -166,6 +189,20 @@ def release_called(word: str) -> Release:
         raise CouldNotRun(str(error)) from error
 
 
+def names_here() -> list[str]:
+    """The models of the environment's own timm, and of the modules that were imported.
+
+    Raises:
+        CouldNotRun: One of them cannot be written down.
+    """
+    from conformance.subject import NoName, names
+
+    try:
+        return names()
+    except NoName as error:
+        raise CouldNotRun(str(error)) from error
+
+
 def names_in(release: Release, imports: Iterable[str]) -> list[str]:
     """The models of a release, with those that the modules register.
 
@@ -174,9 +211,7 @@ def names_in(release: Release, imports: Iterable[str]) -> list[str]:
     """
     if release.path is None:
         arguments.import_all(imports)
-        from conformance.subject import names
-
-        return names()
+        return names_here()
     from conformance.run.elsewhere import Elsewhere
     from conformance.run.wheels import NoSuchRelease
 

@@ -11,7 +11,7 @@ import typer
 from conformance import arguments
 from conformance.arguments import CouldNotRun
 from conformance.commands.options import Imports
-from conformance.commands.shared import claims_called, console, read
+from conformance.commands.shared import claims_called, console, names_here, read
 
 if TYPE_CHECKING:
     from conformance.record import ClaimEntry, Record
@@ -63,10 +63,9 @@ def _decided(model: str, claim_ids: list[str]) -> tuple[Record, list[ClaimEntry]
     from conformance.claims import in_tier
     from conformance.decide import decide
     from conformance.record import Tier
-    from conformance.subject import names
 
     wanted = claims_called(claim_ids)
-    arguments.known(model, names(), "model of this timm", "timm.list_models()")
+    arguments.known(model, names_here(), "model of this timm", "timm.list_models()")
     entries = [claim.entry() for claim in wanted or in_tier(Tier.CORE)]
     return decide(model, [entry.id for entry in entries]), entries
 

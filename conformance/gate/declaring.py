@@ -15,7 +15,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from conformance.gate.expectations import BrokenExpectations, load
+from conformance.gate.expectations import BrokenExpectations, load, understood
 from conformance.gate.judgement import Finding
 from conformance.record import Run, Verdict
 
@@ -65,7 +65,8 @@ def added(path: Path, entries: Iterable[dict[str, Any]]) -> str:
     """The text of the file with these entries at its end; a file that is not there begins with them.
 
     Raises:
-        BrokenExpectations: The file is no file of expectations.
+        BrokenExpectations: The file is no file of expectations, or would be none any more: a run may be of a timm whose
+            version is none.
     """
     document = _document(path) if path.exists() else tomlkit.document()
     if not path.exists():
@@ -77,7 +78,7 @@ def added(path: Path, entries: Iterable[dict[str, Any]]) -> str:
         document.append("expect", tables)
     for entry in entries:
         tables.append(_table(entry))
-    return tomlkit.dumps(document)
+    return _usable(document, path)
 
 
 def pruned(path: Path, run: Run) -> Pruned:
@@ -127,14 +128,21 @@ def pruned(path: Path, run: Run) -> Pruned:
         document["expect"] = tables
     else:
         del document["expect"]
-    return Pruned(tomlkit.dumps(document), tuple(removed))
+    return Pruned(_usable(document, path), tuple(removed))
+
+
+def _usable(document: tomlkit.TOMLDocument, path: Path) -> str:
+    """The text of the file, once it is known that it can be read."""
+    text = tomlkit.dumps(document)
+    understood(text, path)
+    return text
 
 
 def _document(path: Path) -> tomlkit.TOMLDocument:
     load(path)  # refuses what is no file of expectations, in a sentence
     try:
         return tomlkit.parse(path.read_text(encoding="utf-8"))
-    except TOMLKitError as error:
+    except (TOMLKitError, ValueError, RecursionError) as error:  # it is another parser
         raise BrokenExpectations(f"{path}: is not TOML: {error}") from error
 
 

@@ -170,10 +170,26 @@ def load(path: str | Path | None = None, *, claim_ids: Collection[str] | None = 
     """
     file = SHIPPED if path is None else Path(path)
     try:
-        document = toml(content(file).decode())
+        text = content(file).decode()
     except OSError as error:
         raise BrokenExpectations(f"{file}: cannot be read ({error.strerror or error}); name a TOML file") from error
-    except ValueError as error:  # what its parser says, and what is no UTF-8
+    except UnicodeDecodeError as error:
+        raise BrokenExpectations(f"{file}: is not TOML: {error}") from error
+    expectations = understood(text, file)
+    if claim_ids is not None:
+        expectations.check_claims(claim_ids)
+    return expectations
+
+
+def understood(text: str, file: Path) -> Expectations:
+    """The expectations of a text of TOML, which stands in the file or is to be written there.
+
+    Raises:
+        BrokenExpectations: It is not what it should be.
+    """
+    try:
+        document = toml(text)
+    except ValueError as error:
         raise BrokenExpectations(f"{file}: is not TOML: {error}") from error
     for key in document:
         if key != "expect":
@@ -182,10 +198,7 @@ def load(path: str | Path | None = None, *, claim_ids: Collection[str] | None = 
     if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
         raise BrokenExpectations(f"{file}: `expect` is no array of tables; each entry begins with [[expect]]")
     entries = (_entry(table, f"{file.name}, entry {number}") for number, table in enumerate(tables, start=1))
-    expectations = Expectations(tuple(entries))
-    if claim_ids is not None:
-        expectations.check_claims(claim_ids)
-    return expectations
+    return Expectations(tuple(entries))
 
 
 def _entry(table: dict[str, Any], origin: str) -> Expectation:

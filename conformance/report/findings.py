@@ -125,6 +125,8 @@ def _families(records: list[Record]) -> str:
 
 def _code(text: str) -> str:
     text = printable(text)
+    if not text:
+        return ""
     fence = _fence(text, 1)
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 

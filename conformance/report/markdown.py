@@ -62,5 +62,5 @@ def escaped(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace("://", ":&#47;&#47;")
     # GitHub looks for mentions and issues in what Markdown made of it, without entities: a space of no width helps.
     text = re.sub(r"@|#(?=\d)", r"\g<0>&#8203;", text)
-    text = re.sub(r"\bwww\.", "www&#46;", text, flags=re.IGNORECASE)
+    text = re.sub(r"www\.", "www&#46;", text, flags=re.IGNORECASE)
     return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", text)

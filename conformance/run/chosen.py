@@ -91,7 +91,7 @@ def choose(config: pytest.Config) -> Chosen:
     """
     prepare(config)
     from conformance.claims import CLAIMS
-    from conformance.subject import names
+    from conformance.subject import NoName, names
 
     tier = Tier(config.getoption("timm_tier"))
     named: Sequence[str] = config.getoption("timm_claim")
@@ -101,7 +101,11 @@ def choose(config: pytest.Config) -> Chosen:
         if (lacking := CLAIMS[claim_id].lacks) is not None:
             raise pytest.UsageError(lacking)
     claims = claims_of(named, tier)
-    return chosen(_matching(config.getoption("timm_model"), names()), claims, tier, config.getoption("timm_shard"))
+    try:
+        known = names()
+    except NoName as error:
+        raise pytest.UsageError(str(error)) from error
+    return chosen(_matching(config.getoption("timm_model"), known), claims, tier, config.getoption("timm_shard"))
 
 
 def claims_of(named: Collection[str], tier: Tier) -> tuple[str, ...]:

@@ -50,6 +50,10 @@ def _import_all(modules: Sequence[str]) -> None:
         sys.path.append(str(Path.cwd()))  # last: it must not stand in for a library
     for module in ("timm", *modules):
         importlib.import_module(module)
+    if modules:
+        from conformance.subject import names
+
+        names()  # what cannot be written down is refused before anything is asked
 
 
 def _end_with(parent: int) -> int:

@@ -3,7 +3,7 @@
 from conformance.engine.operands import Unmodelled
 from conformance.engine.shapes import Shapes
 from conformance.engine.threads import leave_out_threads
-from conformance.subject.names import names
+from conformance.subject.names import NoName, names
 from conformance.subject.passes import Pass
 from conformance.subject.real import NotRepeated, RealSubject
 from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
@@ -11,6 +11,7 @@ from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
 __all__ = [
     "CLASSES",
     "OTHER_CLASSES",
+    "NoName",
     "NotRepeated",
     "Pass",
     "RealSubject",

@@ -8,12 +8,25 @@ from pathlib import PurePath
 import timm
 
 
+class NoName(Exception):
+    """A model is registered under a name that no file can hold. Its text is one sentence."""
+
+
 def names() -> list[str]:
     """Every entry of `timm.list_models()`, in code point order: the same in every process and locale.
 
     timm sorts naturally (`resnet18` before `resnet101`) and by module; xdist needs one order in all workers.
+
+    Raises:
+        NoName: One of them has a lone surrogate.
     """
-    return sorted(timm.list_models())
+    found = sorted(timm.list_models())
+    for name in found:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise NoName(f"a model is registered as {name!r}, which no file can hold; give it another name") from error
+    return found
 
 
 def source(name: str) -> str | None:
