@@ -88,3 +88,11 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "-n", "auto", *(session.posargs or ["tests"]))
     session.run("coverage", "combine")
     session.run("coverage", "report", "--skip-covered")
+    session.run("pytest", "-s", "tests/engine/test_soundness.py", *session.posargs, env=tried)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Attack every surface with many hostile inputs, other ones at each run; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "auto", "tests/hostile", *session.posargs, env={"FUZZ_EXAMPLES": "2000"})

@@ -95,7 +95,7 @@ def test_nothing_of_an_attack_runs_whatever_is_looked_at(tab):
     tab.click("[type='reset']")
     for text in TEXTS[::7]:
         tab.evaluate(
-            "text => { location.hash = new URLSearchParams({ q: text, model: text + ' 0', claim: text, order: text }) }",
+            "text => { location.hash = new URLSearchParams({ q: text, model: text + ' 0', claim: text }) }",
             text,
         )
     tab.wait_for_timeout(300)
