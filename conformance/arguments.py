@@ -194,8 +194,8 @@ def write_whole(path: Path, content: bytes) -> None:
             return
         try:
             beside.unlink(missing_ok=True)
-            with beside.open("xb") as file:  # whoever can write here may have put a link of that name
-                file.write(content)
+            beside.touch(exist_ok=False)  # a file of our own: a link of that name may have been put there
+            beside.write_bytes(content)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
