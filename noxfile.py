@@ -88,7 +88,6 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "-n", "auto", *(session.posargs or ["tests"]))
     session.run("coverage", "combine")
     session.run("coverage", "report", "--skip-covered")
-    session.run("pytest", "-s", "tests/engine/test_soundness.py", *session.posargs, env=tried)
 
 
 @nox.session
