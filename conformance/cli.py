@@ -8,7 +8,12 @@ imports torch.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
+from contextlib import suppress
+from types import FrameType
 from typing import Annotated, NoReturn, cast
 
 import typer
@@ -24,6 +29,7 @@ from conformance.commands.show import show
 from conformance.commands.upgrade import upgrade
 
 COULD_NOT_RUN, INTERRUPTED = 2, 130
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 # Without rich's help: importing it would double the time that --help takes.
 app = typer.Typer(
@@ -39,6 +45,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line and exit the process."""
+    _listen()
+    _fill_in_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a sign gets its number, not a traceback
             stream.reconfigure(errors="backslashreplace")
@@ -50,17 +58,60 @@ def main() -> NoReturn:
         code = INTERRUPTED
     except CouldNotRun as error:
         code = _complain(str(error))
+    except BrokenPipeError:
+        code = _complain("its output was closed before all of it was written")
+        _forget_output()
+    except OSError as error:
+        where = "" if error.filename is None else f": {str(error.filename)!r}"
+        code = _complain(f"the system refused something ({error.strerror or error}{where}); see to that, and try again")
+        _forget_output()
     except usage_error as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "timm-conformance"
         code = _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`")  # type: ignore[attr-defined]
+    for number in _STOPPING:  # there is nothing left to stop
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code or 0)
+
+
+def _listen() -> None:
+    """Take SIGTERM as Ctrl-C, so that a command ends in good order; asked twice within a second, ask once."""
+    last = float("-inf")
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > 1.0:
+            raise KeyboardInterrupt
+
+    for number in _STOPPING:
+        signal.signal(number, interrupt)
+
+
+def _fill_in_streams() -> None:
+    """Have no file that is opened later take the place of a standard stream that is closed."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115  # as long as the process
+
+
+def _forget_output() -> None:
+    """Have Python not try again, while it ends, to write what could not be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # None, closed, or of no descriptor
+            os.dup2(nowhere, stream.fileno())
 
 
 def _complain(sentence: str) -> int:
     from conformance.record import printable
 
-    print(f"timm-conformance: {printable(sentence)}", file=sys.stderr)  # noqa: T201  # the one place that complains
+    with suppress(OSError):  # there may be nobody to complain to
+        print(f"timm-conformance: {printable(sentence)}", file=sys.stderr)  # noqa: T201  # the one place that complains
     return COULD_NOT_RUN
 
 

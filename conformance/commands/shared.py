@@ -28,9 +28,9 @@ FINDINGS = 1
 
 def console() -> Console:
     """The terminal, or whatever standard output is."""
-    from rich.console import Console
+    from conformance.report.console import Terminal
 
-    return Console(highlight=False, markup=False, emoji=False)
+    return Terminal(highlight=False, markup=False, emoji=False)
 
 
 def read(file: Path, *, any_schema: bool = False) -> Run:

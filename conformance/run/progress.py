@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 
 import pytest
 
@@ -11,6 +12,7 @@ from conformance.run.bench import end_with_parent
 from conformance.run.controller import NAME, Controller, parcel_of
 from conformance.run.display import Display
 from conformance.run.items import cell_of
+from conformance.run.local import STOPPING
 from conformance.run.tally import Tally
 
 PARENT = "TIMM_CONFORMANCE_PARENT"
@@ -24,9 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if PARENT in os.environ:
         end_with_parent(int(os.environ[PARENT]))
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with the former ignored
+    for number in STOPPING:  # a shell's background job begins with the former ignored
         signal.signal(number, signal.default_int_handler)
     config.pluginmanager.register(Reporter(config), "timm-conformance-display")
+    # They wait since before this process began, so that none meets a half-started Python.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 class Reporter:
@@ -39,10 +43,8 @@ class Reporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
         """Begin, now that what is to be decided is known."""
-        controller = self._config.pluginmanager.getplugin(NAME)
-        assert isinstance(controller, Controller)
-        self._display = Display(controller.tally())
-        self._display.begin(controller.pytest_report_header())
+        self._display = Display(self._controller.tally())
+        self._display.begin(self._controller.pytest_report_header())
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Remember the model that was begun last."""
@@ -62,9 +64,25 @@ class Reporter:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Say why the run stops."""
         self._display.stop()
-        self._display.say(str(getattr(excinfo.value, "msg", None) or "interrupted"))
+        if self._controller.problem is None:
+            self._display.say(str(getattr(excinfo.value, "msg", None) or "interrupted"))
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Leave the last counts on the screen."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """Leave the last counts on the screen, and end with success if and only if the record file is whole."""
+        for number in STOPPING:  # it is stopping; asked for longer, its parent ends it
+            signal.signal(number, signal.SIG_IGN)
+        yield
         self._display.end()
+        if self._controller.problem is not None:
+            self._display.say(f"timm-conformance: {self._controller.problem}")
+        if self._controller.is_written:
+            session.exitstatus = pytest.ExitCode.OK
+        elif session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    @property
+    def _controller(self) -> Controller:
+        controller = self._config.pluginmanager.getplugin(NAME)
+        assert isinstance(controller, Controller)
+        return controller
