@@ -9,15 +9,13 @@ imports torch.
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from contextlib import suppress
-from types import FrameType
 from typing import Annotated, NoReturn, cast
 
 import typer
 
+from conformance import stopping
 from conformance.arguments import CouldNotRun
 from conformance.commands.audit import audit
 from conformance.commands.claims import claims
@@ -29,7 +27,6 @@ from conformance.commands.show import show
 from conformance.commands.upgrade import upgrade
 
 COULD_NOT_RUN, INTERRUPTED = 2, 130
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 # Without rich's help: importing it would double the time that --help takes.
 app = typer.Typer(
@@ -45,7 +42,7 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line and exit the process."""
-    _listen()
+    stopping.listen()
     _fill_in_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a sign gets its number, not a traceback
@@ -69,23 +66,8 @@ def main() -> NoReturn:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "timm-conformance"
         code = _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`")  # type: ignore[attr-defined]
-    for number in _STOPPING:  # there is nothing left to stop
-        signal.signal(number, signal.SIG_IGN)
+    stopping.ignore()
     sys.exit(code or 0)
-
-
-def _listen() -> None:
-    """Take SIGTERM as Ctrl-C, so that a command ends in good order; asked twice within a second, ask once."""
-    last = float("-inf")
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal last
-        before, last = last, time.monotonic()
-        if last - before > 1.0:
-            raise KeyboardInterrupt
-
-    for number in _STOPPING:
-        signal.signal(number, interrupt)
 
 
 def _fill_in_streams() -> None:

@@ -18,12 +18,10 @@ from typing import Literal
 from conformance.record import Tier, printable
 from conformance.run.chosen import arithmetic
 from conformance.run.wheels import Release
+from conformance.stopping import STOPPING
 
 WRITTEN, FAILED, INTERRUPTED = 0, 2, 130
 """Exit statuses: the record file is whole, could not run, interrupted."""
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-"""What asks an audit to stop."""
 
 _CONTRACT = Path(__file__).parent.parent / "test_contract.py"
 _UNWANTED_PLUGINS = (
@@ -199,7 +197,6 @@ def _say(sentence: str) -> None:
 __all__: Sequence[str] = [
     "FAILED",
     "INTERRUPTED",
-    "STOPPING",
     "WRITTEN",
     "Selection",
     "audit",

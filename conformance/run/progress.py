@@ -8,11 +8,11 @@ from collections.abc import Generator
 
 import pytest
 
+from conformance import stopping
 from conformance.run.bench import end_with_parent
 from conformance.run.controller import NAME, Controller, parcel_of
 from conformance.run.display import Display
 from conformance.run.items import cell_of
-from conformance.run.local import STOPPING
 from conformance.run.tally import Tally
 
 PARENT = "TIMM_CONFORMANCE_PARENT"
@@ -26,11 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if PARENT in os.environ:
         end_with_parent(int(os.environ[PARENT]))
-    for number in STOPPING:  # a shell's background job begins with the former ignored
-        signal.signal(number, signal.default_int_handler)
+    stopping.listen()
     config.pluginmanager.register(Reporter(config), "timm-conformance-display")
     # They wait since before this process began, so that none meets a half-started Python.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.STOPPING)
 
 
 class Reporter:
@@ -64,19 +63,19 @@ class Reporter:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Say why the run stops."""
         self._display.stop()
-        if self._controller.problem is None:
+        if not self._config.pluginmanager.hasplugin(NAME) or self._controller.problem is None:
             self._display.say(str(getattr(excinfo.value, "msg", None) or "interrupted"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Leave the last counts on the screen, and end with success if and only if the record file is whole."""
-        for number in STOPPING:  # it is stopping; asked for longer, its parent ends it
-            signal.signal(number, signal.SIG_IGN)
+        stopping.ignore()  # it ends; if that takes too long, its parent ends it
         yield
         self._display.end()
-        if self._controller.problem is not None:
-            self._display.say(f"timm-conformance: {self._controller.problem}")
-        if self._controller.is_written:
+        controller = self._controller
+        if controller.problem is not None:
+            self._display.say(f"timm-conformance: {controller.problem}")
+        if controller.is_written:
             session.exitstatus = pytest.ExitCode.OK
         elif session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
