@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Literal
+
+import psutil
 
 from conformance.record import Tier, printable
 from conformance.run.chosen import arithmetic
@@ -74,11 +77,12 @@ def audit(selection: Selection) -> int:
         Ctrl-C or SIGTERM: then what was decided is in `PATH.partial`.
     """
     # What processes leave there that die, or are killed, goes with it.
-    with tempfile.TemporaryDirectory(prefix="timm-conformance-", ignore_cleanup_errors=True) as scratch:
-        with _child(command(selection), environment(selection.release) | {"TMPDIR": scratch}) as (child, stop):
-            status = child.wait()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)  # whatever models started and left behind
+    with (
+        tempfile.TemporaryDirectory(prefix="timm-conformance-", ignore_cleanup_errors=True) as scratch,
+        _none_left(),
+        _child(command(selection), environment(selection.release) | {"TMPDIR": scratch}) as (child, stop),
+    ):
+        status = child.wait()
     if stop.is_set():
         return INTERRUPTED
     if status == _TOLD:
@@ -136,6 +140,31 @@ def environment(release: Release | None = None) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "TIMM_CONFORMANCE_PARENT": str(os.getpid()),
     }
+
+
+@contextmanager
+def _none_left() -> Iterator[None]:
+    """End whatever models start and leave behind, of their own session too: it would keep standard error open."""
+    ours = psutil.Process()
+    before = ours.children()
+    _adopt_orphans(True)
+    try:
+        yield
+    finally:
+        while left := [process for process in ours.children(recursive=True) if process not in before]:
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=1.0)
+        _adopt_orphans(False)
+
+
+def _adopt_orphans(wanted: bool) -> None:
+    """Have Linux make orphans among our descendants our own children; elsewhere nothing can be asked."""
+    if sys.platform.startswith("linux"):
+        set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_child_subreaper, int(wanted), 0, 0, 0)
 
 
 @contextmanager

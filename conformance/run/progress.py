@@ -38,6 +38,7 @@ class Reporter:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._display = Display(Tally((), ()))
+        self._counted: set[tuple[str, str]] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -57,7 +58,8 @@ class Reporter:
             # No verdict: a fault of the suite, which no record will show.
             self._display.say_block(f"{report.nodeid}\n{report.longreprtext}")
         parcel = parcel_of(report)
-        if parcel is not None:
+        if parcel is not None and (cell := (parcel.model, parcel.claim)) not in self._counted:
+            self._counted.add(cell)  # a worker may die after its word has come: then the cell is decided again
             self._display.add(parcel.model, parcel.cell.verdict)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
