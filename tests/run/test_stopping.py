@@ -15,7 +15,7 @@ import pytest
 from conformance.record_file import read_run
 from tests.report.synthetic import run_of, write
 from tests.run.conftest import environment, without_what_varies
-from tests.run.faults import CHOICE, all_have_ended, left_in
+from tests.run.faults import CHOICE, all_have_ended, left_in, processes_of
 
 SEED = int(os.environ.get("STOPPING_SEED", "") or time.time_ns() % 10_000)
 STUCK = {"DYING_SECONDS": "600"}
@@ -60,6 +60,23 @@ class Command:
         return self.process.returncode
 
 
+@pytest.fixture
+def audit(tmp_path):
+    """Starts one; ends, with the test, what a failure has left."""
+    started = []
+
+    def start(**environ):
+        started.append(Command(tmp_path, **environ))
+        return started[-1]
+
+    yield start
+    for one in started:
+        for process in processes_of(one.scratch):
+            process.kill()
+        if not one.process.stdout.closed:
+            one.process.communicate()
+
+
 def moments(chance):
     """Seconds after the start, or (as negative numbers) after two models are decided."""
     for low, high in ((0.05, 0.5), (0.05, 0.5), (0.5, 2.5), (0.5, 2.5), (0.5, 2.5), (2.5, 5), (2.5, 5), (5, 8), (5, 8)):
@@ -68,14 +85,14 @@ def moments(chance):
         yield -chance.uniform(0.01, 1.5)
 
 
-def test_ctrl_c_and_sigterm_at_any_moment_leave_nothing_but_what_was_decided(tmp_path, undisturbed):
+def test_ctrl_c_and_sigterm_at_any_moment_leave_nothing_but_what_was_decided(tmp_path, audit, undisturbed):
     chance = random.Random(SEED)
     decided = 0
     for moment in moments(chance):
         number = chance.choice((signal.SIGINT, signal.SIGTERM))
         again = chance.choice((None, None, 0.0, 0.2))
         told = f"STOPPING_SEED={SEED}: {number.name} at {moment:.3f} s, again after {again} s"
-        stopped = Command(tmp_path, **STUCK)
+        stopped = audit(**STUCK)
         if moment < 0:
             stopped.wait_for(2)
         time.sleep(abs(moment))
@@ -96,18 +113,18 @@ def test_ctrl_c_and_sigterm_at_any_moment_leave_nothing_but_what_was_decided(tmp
         assert not (tmp_path / "run.jsonl.new").exists(), told
     assert decided == 2
 
-    last = Command(tmp_path)
+    last = audit()
     assert last.end() == 0, last.said
     assert "2 models decided before" in last.said
     assert without_what_varies(tmp_path / "run.jsonl") == without_what_varies(undisturbed)
     assert not last.partial.exists()
 
 
-def test_sigkill_of_any_of_its_processes_loses_nothing_that_was_decided(tmp_path, undisturbed):
+def test_sigkill_of_any_of_its_processes_loses_nothing_that_was_decided(tmp_path, audit, undisturbed):
     chance = random.Random(SEED)
     for which, status in ((0, 2), (None, -signal.SIGKILL), (0, 2)):
         told = f"STOPPING_SEED={SEED}: process {which}"
-        killed = Command(tmp_path, **STUCK)
+        killed = audit(**STUCK)
         family = killed.wait_for_family(1)
         time.sleep(chance.uniform(0, 6))
         (killed.process if which is None else family[which]).send_signal(signal.SIGKILL)
@@ -118,7 +135,7 @@ def test_sigkill_of_any_of_its_processes_loses_nothing_that_was_decided(tmp_path
             assert left_in(killed.scratch) == [], told
             assert "SIGKILL" in killed.said, told
 
-    resumed = Command(tmp_path, DYING_SECONDS="3")
+    resumed = audit(DYING_SECONDS="3")
     resumed.wait_for(2)
     resumed.wait_for_family(2)[1].send_signal(signal.SIGKILL)
     assert resumed.end() == 0, resumed.said
@@ -142,8 +159,8 @@ def test_an_audit_without_standard_streams_puts_nothing_in_their_place(tmp_path,
     assert without_what_varies(output) == without_what_varies(undisturbed)
 
 
-def test_an_audit_goes_on_when_nobody_reads_how_it_goes(tmp_path, undisturbed):
-    unread = Command(tmp_path)
+def test_an_audit_goes_on_when_nobody_reads_how_it_goes(tmp_path, audit, undisturbed):
+    unread = audit()
     unread.process.stdout.close()
     assert unread.process.wait(timeout=240) == 2, "its last words are read by nobody"
     assert without_what_varies(tmp_path / "run.jsonl") == without_what_varies(undisturbed)
