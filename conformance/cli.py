@@ -55,7 +55,10 @@ def main() -> NoReturn:
         code = INTERRUPTED
     except CouldNotRun as error:
         code = _complain(str(error))
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # Where its reader is gone typer ends with 1, which means findings.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         code = _complain("its output was closed before all of it was written")
         _forget_output()
     except OSError as error:
@@ -72,11 +75,12 @@ def main() -> NoReturn:
 
 def _fill_in_streams() -> None:
     """Have no file that is opened later take the place of a standard stream that is closed."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+    for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free is this one
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115  # as long as the process
 
