@@ -1,6 +1,11 @@
 """This module runs the command line as ``python -m conformance``."""
 
-from conformance.cli import main
+import sys
+
+try:
+    from conformance.cli import main
+except KeyboardInterrupt:  # before there is anything to stop
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

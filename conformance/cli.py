@@ -8,11 +8,14 @@ imports torch.
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn, cast
 
 import typer
 
+from conformance import stopping
 from conformance.arguments import CouldNotRun
 from conformance.commands.audit import audit
 from conformance.commands.claims import claims
@@ -41,6 +44,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line and exit the process."""
+    stopping.listen()
+    _fill_in_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a sign gets its number, not a traceback
             stream.reconfigure(errors="backslashreplace")
@@ -52,11 +57,42 @@ def main() -> NoReturn:
         code = INTERRUPTED
     except CouldNotRun as error:
         code = _complain(str(error))
+    except (BrokenPipeError, SystemExit) as error:
+        # Where its reader is gone typer ends with 1, which means findings.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        code = _complain("its output was closed before all of it was written")
+        _forget_output()
+    except OSError as error:
+        where = "" if error.filename is None else f": {str(error.filename)!r}"
+        code = _complain(f"the system refused something ({error.strerror or error}{where}); see to that, and try again")
+        _forget_output()
     except usage_error as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "timm-conformance"
         code = _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`")  # type: ignore[attr-defined]
+    stopping.ignore()
     sys.exit(code or 0)
+
+
+def _fill_in_streams() -> None:
+    """Have no file that is opened later take the place of a standard stream that is closed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free is this one
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115  # as long as the process
+
+
+def _forget_output() -> None:
+    """Have Python not try again, while it ends, to write what could not be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # None, closed, or of no descriptor
+            os.dup2(nowhere, stream.fileno())
 
 
 def _complain(sentence: str) -> int:
@@ -64,7 +100,8 @@ def _complain(sentence: str) -> int:
 
     sentence = printable(sentence)
     sentence = sentence if len(sentence) <= _SENTENCE else f"{sentence[:_SENTENCE]}…"
-    print(f"timm-conformance: {sentence}", file=sys.stderr)  # noqa: T201  # the one place that complains
+    with suppress(OSError):  # there may be nobody to complain to
+        print(f"timm-conformance: {sentence}", file=sys.stderr)  # noqa: T201  # the one place that complains
     return COULD_NOT_RUN
 
 

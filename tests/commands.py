@@ -9,10 +9,11 @@ import sys
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
 
 
-def command(*words, cwd, **options):
+def command(*words, cwd, preexec_fn=None, **environ):
     return subprocess.run(
         [sys.executable, "-m", "conformance", *map(str, words)],
-        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300, **options,
+        cwd=cwd, env=ENVIRONMENT | environ, capture_output=True, text=True, check=False, timeout=300,
+        preexec_fn=preexec_fn,
     )  # fmt: skip
 
 

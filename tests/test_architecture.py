@@ -34,18 +34,19 @@ ARROWS = {
     "files": frozenset(),
     "record_file": frozenset({"files", "record"}),
     "release": frozenset(),
+    "stopping": frozenset(),
     "merging": RECORD,
     "subject": RECORD | {"engine"},
     "claims": RECORD | {"engine", "subject"},
     "decide": RECORD | {"claims", "subject"},
     "gate": RECORD,
     "report": RECORD | {"gate"},
-    "run": RECORD | {"decide", "claims", "subject", "report", "gate"},
+    "run": RECORD | {"stopping", "decide", "claims", "subject", "report", "gate"},
     "arguments": RECORD,
     "configuration": frozenset({"files"}),
     "commands": RECORD
     | {"arguments", "configuration", "merging", "run", "decide", "claims", "subject", "report", "gate"},
-    "cli": RECORD | {"arguments", "commands"},
+    "cli": RECORD | {"arguments", "commands", "stopping"},
     "__main__": frozenset({"cli"}),
 }
 # Each library with the parts that alone may import it.

@@ -60,11 +60,11 @@ class _Log:
 
 def console() -> Console:
     """The terminal, or whatever standard output is."""
-    from rich.console import Console
+    from conformance.report.console import Terminal
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        return Console(file=cast("IO[str]", _Log()), highlight=False, markup=False, emoji=False)
-    return Console(highlight=False, markup=False, emoji=False)
+        return Terminal(file=cast("IO[str]", _Log()), highlight=False, markup=False, emoji=False)
+    return Terminal(highlight=False, markup=False, emoji=False)
 
 
 def read(file: Path, *, any_schema: bool = False) -> Run:

@@ -90,9 +90,6 @@ def audit(selections: Sequence[Selection], choices: Sequence[Chosen], address: s
     except (NoCluster, Refused, OtherSuite, OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun) as error:
         _say(str(error))
         return FAILED
-    except OSError as error:
-        _say(f"the record file cannot be written ({error.strerror}); free some space and use --resume")
-        return FAILED
     return WRITTEN
 
 

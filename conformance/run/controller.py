@@ -46,6 +46,10 @@ class Controller:
         """Cells of sentinels that have not come: without them the run is not whole."""
         self.resumed = 0
         """How many subjects an unfinished run had decided."""
+        self.problem: str | None = None
+        """Why the record file could not be written."""
+        self.is_written = False
+        """Whether the record file is whole."""
 
     def tally(self) -> Tally:
         """The count of what this run has to decide, at its beginning."""
@@ -159,10 +163,9 @@ class Controller:
         if parcel is not None and self._writer is not None:
             try:
                 self._take(self._writer, parcel)
-            except OSError as error:
-                pytest.exit(
-                    f"the record file cannot be written ({error.strerror}); free some space and use --timm-resume"
-                )
+            except OutputUnwritable as error:
+                self.problem = str(error)
+                pytest.exit(self.problem, returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _take(self, writer: Writer, parcel: Parcel) -> None:
         if not is_sentinel(parcel.model):
@@ -173,7 +176,7 @@ class Controller:
             writer.mark(wrong)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """End workers that are lost in a model, and the record file if it is whole."""
         if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
             for worker, node in self._nodes.items():
@@ -181,12 +184,20 @@ class Controller:
                     with suppress(AttributeError):  # no local process
                         node.gateway._io.kill()
         if self._writer is not None and self._writer.missing() == 0 and not self._due:
-            self._writer.finish()
-            self._writer = None
+            try:
+                self._writer.finish()
+            except OutputUnwritable as error:
+                self.problem = str(error)
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            else:
+                self._writer = None
+                self.is_written = True
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what became of the record file."""
-        if self._writer is not None:
+        if self.problem is not None:
+            terminalreporter.write_line(self.problem)
+        elif self._writer is not None:
             output = self._config.getoption("timm_output")
             missing = self._writer.missing()
             left = f"{missing} models are not decided" if missing else "no model's verdict was checked by its sentinels"

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from conformance.record import Verdict, printable, printable_code
+from conformance.report.console import Terminal
 from conformance.run.estimate import SECONDS_BETWEEN_LINES
 from conformance.run.tally import Tally
 
@@ -18,7 +18,7 @@ class Display:
     """Counts of verdicts, rate, time left and the model at hand. `head` gives words that follow the count of cells."""
 
     def __init__(self, tally: Tally, head: Callable[[], str] = str) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Terminal(stderr=True, highlight=False)
         self._tally = tally
         self._head = head
         self._model = ""
@@ -48,11 +48,12 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(printable(text), markup=False, soft_wrap=True)
+        self.say_block(printable(text))
 
     def say_block(self, text: str) -> None:
         """Lines that stay."""
-        self._console.print(printable_code(text), markup=False, soft_wrap=True)
+        with suppress(OSError):  # nobody may read it any more: the work goes on, and its records are what counts
+            self._console.print(printable_code(text), markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Take away the bar."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,9 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+import psutil
+
 from conformance.record import Tier, printable
 from conformance.run.chosen import arithmetic
 from conformance.run.wheels import Release
+from conformance.stopping import STOPPING
 
 WRITTEN, FAILED, INTERRUPTED = 0, 2, 130
 """Exit statuses: the record file is whole, could not run, interrupted."""
@@ -33,6 +38,8 @@ _FOREIGN_VARIABLES = (
     "PYTEST_CURRENT_TEST", "PYTEST_DEBUG", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONINSPECT",
 )  # fmt: skip
 _SECONDS_TO_STOP = 30.0
+_TOLD = 4
+"""Exit status of a child that has said itself why it could not run: pytest's usage error."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +76,22 @@ def audit(selection: Selection) -> int:
         WRITTEN, FAILED with a sentence on standard error if the file could not be written, or INTERRUPTED after
         Ctrl-C or SIGTERM: then what was decided is in `PATH.partial`.
     """
-    # A session of its own keeps Ctrl-C from the child: it is told to stop in one way only.
-    child = subprocess.Popen(command(selection), env=environment(selection.release), start_new_session=True)  # noqa: S603  # our own command
-    with _stopping(child) as stop:
+    # What processes leave there that die, or are killed, goes with it.
+    with (
+        tempfile.TemporaryDirectory(prefix="timm-conformance-", ignore_cleanup_errors=True) as scratch,
+        _none_left(),
+        _child(command(selection), environment(selection.release) | {"TMPDIR": scratch}) as (child, stop),
+    ):
         status = child.wait()
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)  # whatever models started and left behind
     if stop.is_set():
         return INTERRUPTED
-    # pytest: 0 all passed, 1 some failed, 5 nothing to run (all was decided before).
-    if status not in (0, 1, 5):
-        if status != 4:  # a usage error has told itself
-            _say(
-                f"the audit could not run to its end ({_in_words(status)}); "
-                f"what was decided is in {selection.output}.partial"
-            )
+    if status == _TOLD:
+        return FAILED
+    if status != 0:
+        _say(
+            f"the audit could not run to its end ({_in_words(status)}); "
+            f"what was decided is in {selection.output}.partial"
+        )
         return FAILED
     return WRITTEN
 
@@ -135,9 +143,44 @@ def environment(release: Release | None = None) -> dict[str, str]:
 
 
 @contextmanager
-def _stopping(child: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
-    """Hand Ctrl-C and SIGTERM to the child as one request to stop; kill it if asked again, or if it takes too long."""
+def _none_left() -> Iterator[None]:
+    """End whatever models start and leave behind, of their own session too: it would keep standard error open."""
+    ours = psutil.Process()
+    before = ours.children()
+    _adopt_orphans(True)
+    try:
+        yield
+    finally:
+        while left := [process for process in ours.children(recursive=True) if process not in before]:
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=1.0)
+        _adopt_orphans(False)
+
+
+def _adopt_orphans(wanted: bool) -> None:
+    """Have Linux make orphans among our descendants our own children; elsewhere nothing can be asked."""
+    if sys.platform.startswith("linux"):
+        set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_child_subreaper, int(wanted), 0, 0, 0)
+
+
+@contextmanager
+def _child(words: list[str], environ: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
+    """Start the child, and hand it Ctrl-C and SIGTERM as one request to stop; kill it if asked again, or if it takes
+    too long."""
     stop = threading.Event()
+    listening = threading.current_thread() is threading.main_thread()  # no other thread may
+    # Both wait: here until they can be handed on, in the child, which inherits it, until it can stop in good order.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING if listening else ())
+    try:
+        # A session of its own keeps Ctrl-C from the child: it is told to stop in one way only.
+        child = subprocess.Popen(words, env=environ, start_new_session=True)  # noqa: S603  # our own command
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
 
     def request(_signal: int, _frame: FrameType | None) -> None:
         if stop.is_set():
@@ -149,12 +192,10 @@ def _stopping(child: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
 
     timer = threading.Timer(_SECONDS_TO_STOP, child.kill)
     timer.daemon = True
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen
-        yield stop
-        return
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, request) for number in STOPPING if listening}
     try:
-        yield stop
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield child, stop
     finally:
         timer.cancel()
         for number, handler in previous.items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 
 import pytest
 
+from conformance import stopping
 from conformance.run.bench import end_with_parent
 from conformance.run.controller import NAME, Controller, parcel_of
 from conformance.run.display import Display
@@ -25,9 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if PARENT in os.environ:
         end_with_parent(int(os.environ[PARENT]))
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job begins with the former ignored
-        signal.signal(number, signal.default_int_handler)
+    stopping.listen()
     config.pluginmanager.register(Reporter(config), "timm-conformance-display")
+    # They wait since before this process began, so that none meets a half-started Python.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.STOPPING)
 
 
 class Reporter:
@@ -36,14 +39,13 @@ class Reporter:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._display = Display(Tally((), ()))
+        self._counted: set[tuple[str, str]] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
         """Begin, now that what is to be decided is known."""
-        controller = self._config.pluginmanager.getplugin(NAME)
-        assert isinstance(controller, Controller)
-        self._display = Display(controller.tally())
-        self._display.begin(controller.pytest_report_header())
+        self._display = Display(self._controller.tally())
+        self._display.begin(self._controller.pytest_report_header())
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Remember the model that was begun last."""
@@ -59,18 +61,35 @@ class Reporter:
             # No verdict: a fault of the suite, which no record will show.
             self._display.say_block(f"{report.nodeid}\n{report.longreprtext}")
         parcel = parcel_of(report)
-        if parcel is not None and is_sentinel(parcel.model):
-            if (wrong := fault(parcel)) is not None:
+        if parcel is not None and (cell := (parcel.model, parcel.claim)) not in self._counted:
+            self._counted.add(cell)  # a worker may die after its word has come: then the cell is decided again
+            if not is_sentinel(parcel.model):
+                self._display.add(parcel.model, parcel.cell.verdict)
+            elif (wrong := fault(parcel)) is not None:
                 self._display.say(f"broken: {wrong}")
-        elif parcel is not None:
-            self._display.add(parcel.model, parcel.cell.verdict)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Say why the run stops."""
         self._display.stop()
-        self._display.say(str(getattr(excinfo.value, "msg", None) or "interrupted"))
+        if not self._config.pluginmanager.hasplugin(NAME) or self._controller.problem is None:
+            self._display.say(str(getattr(excinfo.value, "msg", None) or "interrupted"))
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Leave the last counts on the screen."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """Leave the last counts on the screen, and end with success if and only if the record file is whole."""
+        stopping.ignore()  # it ends; if that takes too long, its parent ends it
+        yield
         self._display.end()
+        controller = self._controller
+        if controller.problem is not None:
+            self._display.say(f"timm-conformance: {controller.problem}")
+        if controller.is_written:
+            session.exitstatus = pytest.ExitCode.OK
+        elif session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    @property
+    def _controller(self) -> Controller:
+        controller = self._config.pluginmanager.getplugin(NAME)
+        assert isinstance(controller, Controller)
+        return controller

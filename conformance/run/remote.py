@@ -148,7 +148,7 @@ def _lines(child: subprocess.Popen[bytes], output: Path) -> Iterator[bytes]:
 
 def _check(status: int, said: BinaryIO) -> None:
     """Raise unless the child decided everything."""
-    if status in (0, 1, 5):
+    if status == 0:
         return
     lines = [line for line in said.read().decode("utf-8", "replace").splitlines() if line.strip()]
     last = printable(lines[-1].removeprefix("ERROR: "))[:500] if lines else "it said nothing"

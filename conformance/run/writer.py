@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,7 +60,7 @@ class Writer:
         try:
             self._file = self._locked()
         except OSError as error:
-            raise OutputUnwritable(f"cannot write {printable(str(self._partial))} ({error.strerror})") from error
+            raise self._unwritable(self._partial, error) from error
 
     def start(self, header: Header, *, resume: bool, models: tuple[str, ...]) -> frozenset[str]:
         """Begin the run, and give the subjects that are already decided: none without `resume`.
@@ -67,6 +68,7 @@ class Writer:
         Raises:
             OtherRun: The unfinished run was made with other versions, claims or subjects.
             UnfinishedRun: There is one, and it is not to be resumed.
+            OutputUnwritable: There is no room; what was decided before stays as it was.
         """
         self._claims = tuple(entry.id for entry in header.claims)
         self._header = header
@@ -75,11 +77,15 @@ class Writer:
         except (OtherRun, UnfinishedRun):
             self.leave()
             raise
-        self._file.truncate(end)
-        self._file.seek(end)
-        if end == 0:
-            self._append(header)
         self._has_begun = True
+        try:
+            self._file.truncate(end)
+            self._file.seek(end)
+            if end == 0:
+                self._append(header)
+        except OSError as error:
+            self.leave()
+            raise self._unwritable(self._partial, error) from error
         return frozenset(self._records)
 
     def _take_up(self, header: Header, models: tuple[str, ...]) -> int:
@@ -118,7 +124,11 @@ class Writer:
         return 0
 
     def take(self, parcel: Parcel) -> None:
-        """Put a cell where it belongs. What was decided twice is kept as it first came."""
+        """Put a cell where it belongs. What was decided twice is kept as it first came.
+
+        Raises:
+            OutputUnwritable: There is no room for a record that is whole now.
+        """
         if parcel.model in self._records:
             return
         begun = self._begun.setdefault(parcel.model, _Begun())
@@ -134,18 +144,26 @@ class Writer:
             del self._begun[parcel.model]
 
     def put(self, record: Record) -> bool:
-        """Write a whole record; False if its subject has one, which is kept."""
+        """Write a whole record; False if its subject has one, which is kept.
+
+        Raises:
+            OutputUnwritable: There is no room for it.
+        """
         if record.model in self._records:
             return False
-        self._append(record)
+        self._add(record)
         self._records[record.model] = record
         return True
 
     def mark(self, said: str) -> None:
-        """Write down what came out wrong of a sentinel: the finished run says so, also after a resume."""
+        """Write down what came out wrong of a sentinel: the finished run says so, also after a resume.
+
+        Raises:
+            OutputUnwritable: There is no room for it.
+        """
         if said not in self._broken:
             self._broken[said] = None
-            self._append(Broken(said=said))
+            self._add(Broken(said=said))
 
     def missing(self) -> int:
         """How many subjects have no record yet."""
@@ -153,26 +171,43 @@ class Writer:
         return self._header.subjects - len(self._records)
 
     def finish(self) -> None:
-        """Write the sorted run, put it in place in one move, and remove what is partial."""
+        """Write the sorted run, put it in place in one move, and remove what is partial.
+
+        Raises:
+            OutputUnwritable: There is no room for it; all of it is in `FILE.partial`.
+        """
         assert self._header is not None
         records = [self._records[model] for model in sorted(self._records)]
         footer = Footer(subjects=len(records), verdicts=count(records), broken=tuple(self._broken))
         run = Run(header=self._header, records=tuple(records), footer=footer)
         content = packed(run, compressed=self._output.suffix == ".gz")
         fresh = self._output.with_name(f"{self._output.name}.new")
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._output)
-        self._partial.unlink(missing_ok=True)
+        try:
+            try:
+                with fresh.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                fresh.replace(self._output)
+            finally:
+                fresh.unlink(missing_ok=True)
+            self._partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(self._output, error) from error
         self._file.close()
 
     def leave(self) -> None:
         """Stop short: what is decided stays in `FILE.partial`, which is removed if that is nothing."""
         if self._has_begun and not self._records and not self._file.closed:
             self._partial.unlink(missing_ok=True)
-        self._file.close()
+        with suppress(OSError):  # what could not be written before is tried once more; a torn line counts as unwritten
+            self._file.close()
+
+    def _add(self, line: PartialLine) -> None:
+        try:
+            self._append(line)
+        except OSError as error:
+            raise self._unwritable(self._partial, error) from error
 
     def _append(self, line: PartialLine) -> None:
         self._file.write(encode(line))
@@ -202,6 +237,12 @@ class Writer:
             change = "" if fact in ("claims", "shard") else f": {getattr(left, fact)} then, {getattr(now, fact)} now"
             raise OtherRun(f"{self._named()} is of another run ({fact} differ{change}); {_APART}")
         return left
+
+    def _unwritable(self, path: Path, error: OSError) -> OutputUnwritable:
+        rest = (
+            "see to that, and go on with --resume" if self._records else "see to that, or choose another place for it"
+        )
+        return OutputUnwritable(f"cannot write {printable(str(path))} ({error.strerror or error}); {rest}")
 
     def _named(self) -> str:
         return printable(str(self._partial))

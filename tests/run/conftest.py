@@ -1,5 +1,6 @@
 """This module starts real audits and pytest runs in processes of their own, with models that may end them."""
 
+import fcntl
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.run.faults import CHOICE
 
 MINIATURES = Path(__file__).parent.parent / "miniatures"
 AUDIT = """
@@ -54,7 +57,7 @@ class Audit:
         pytest.fail(f"fewer than {wanted} records after {timeout} s")
 
 
-def start_audit(output, *, environ=None, cwd=None, **selection):
+def start_audit(output, *, environ=None, cwd=None, limits=None, **selection):
     selection = {"imports": ("dying",), "expectations": "none", "workers": 2, "timeout": 60.0} | selection
     values = ", ".join(f"{key!r}: {value!r}" for key, value in selection.items())
     arguments = f"{{'output': Path({str(output)!r}), {values}}}"
@@ -66,6 +69,7 @@ def start_audit(output, *, environ=None, cwd=None, **selection):
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        **(limits or {}),
     )
     return Audit(output, process)
 
@@ -86,6 +90,20 @@ def audit(tmp_path):
                 process.send_signal(signal.SIGKILL)
             one.process.kill()
         one.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The file of a run of `faults.CHOICE` that nothing happened to, made once for all processes that test."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    place.mkdir(exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "run.jsonl").exists():
+            run = start_audit(place / "run.jsonl", **CHOICE)
+            assert run.wait() == 0, run.said
+    return place / "run.jsonl"
 
 
 def run_pytest(directory, *arguments, **environ):
