@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import msgspec
@@ -119,6 +120,20 @@ def test_memory_that_ran_out_is_the_machines_affair(error):
     assert cell.verdict is Verdict.UNDECIDED
     assert cell.reason.startswith("memory ran out")
     assert cell.cause == cell_of(MemoryError()).cause
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/tmp/model.pt"),
+        OSError(errno.EMFILE, "Too many open files"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: No space left on device"),
+    ],
+)
+def test_a_full_disk_is_the_machines_affair_too(error):
+    cell = cell_of_model(error)
+    assert cell.verdict is Verdict.UNDECIDED
+    assert "the system refused what was asked of it" in cell.reason
 
 
 def test_what_memory_is_too_small_to_measure_is_undecided_with_the_figure(monkeypatch):

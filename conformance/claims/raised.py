@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -30,6 +32,12 @@ LONGEST_READ = 20_000
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|DefaultCPUAllocator|std::bad_alloc", re.IGNORECASE)
 """torch raises a plain RuntimeError from its allocator: that is the machine's memory, not a violation."""
 
+EXHAUSTED = frozenset({errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""What the system says where it has no more room or files, or where a disk fails: no model's doing."""
+
+SAYS_EXHAUSTED = re.compile("|".join(sorted(os.strerror(number) for number in EXHAUSTED)), re.IGNORECASE)
+"""The same in the words of whoever passed it on (torch.save, compilers)."""
+
 
 def cell_of(error: BaseException) -> Cell:
     """The cell of an exception where the contract says that the call works. The exception may be hostile."""
@@ -45,6 +53,8 @@ def _cell_of(error: BaseException) -> Cell:
     reason = _reason(error)
     if any(isinstance(one, MemoryError) or OUT_OF_MEMORY.search(_text(one)) for one in _chain(error)):
         return undecided(f"memory ran out: {reason}", cause=MEMORY)
+    if any(getattr(one, "errno", None) in EXHAUSTED or SAYS_EXHAUSTED.search(_text(one)) for one in _chain(error)):
+        return undecided(f"the system refused what was asked of it: {reason}", cause=digest("the system"))
     frame = _timm_frame(error)
     where = f" (timm/{frame})" if frame and "timm/" not in reason else ""
     cause = digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
