@@ -53,12 +53,20 @@ FUSED_ATTENTION = frozenset(
 """Tagged random for their dropout: with `dropout_p=0.0` their first result is a function of the arguments. The
 others may hold the state of a generator."""
 
-LYING_WRITERS = {
-    "aten.native_batch_norm.default": ("running_mean", "running_var"),
-    "aten.cudnn_batch_norm.default": ("running_mean", "running_var"),
-    "aten.miopen_batch_norm.default": ("running_mean", "running_var"),
-}
-"""Operations that write in training what their schema says they only read."""
+LYING_WRITERS = frozenset(
+    {
+        "aten.batch_norm_gather_stats",
+        "aten.batch_norm_gather_stats_with_counts",
+        "aten.batch_norm_update_stats",
+        "aten.cudnn_batch_norm",
+        "aten.miopen_batch_norm",
+        "aten.native_batch_norm",
+    }
+)
+"""Operations that write the running statistics which their schema says they only read, each in all its overloads: in
+training, if they are told whether it is that (aten/src/ATen/native/Normalization.cpp)."""
+
+STATISTICS = frozenset({"running_mean", "running_var"})
 
 UNDECLARED_VIEWS = frozenset(
     {
@@ -124,8 +132,8 @@ def operation(overload: OpOverload) -> Operation:
         if argument.alias_info is not None and argument.alias_info.is_write
     )
     names = [argument.name for argument in schema.arguments]
-    if label in LYING_WRITERS and "training" in names:
-        written = tuple(names.index(name) for name in LYING_WRITERS[label])
+    if packet in LYING_WRITERS:
+        written = tuple(place for place, name in enumerate(names) if name in STATISTICS or place in written)
     tags = overload.tags
     is_out = bool(written) and all(schema.arguments[position].is_out for position in written)
     return Operation(

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
 from conformance.engine.ledger import Ledger
+from conformance.engine.operands import Unmodelled
 from conformance.engine.state import State
 from conformance.engine.threads import OtherThreads
 from conformance.engine.trace import WROTE_BEFORE, Recording, Tracer
@@ -42,6 +43,9 @@ INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
 WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING
 
 
+AUTOCAST = "autocast was on, which acts on real tensors and on no meta tensor"
+
+
 class PythonData(TorchFunctionMode):
     """The function mode of a recording: constants from Python data are made on the CPU, raw memory is noticed.
 
@@ -56,6 +60,8 @@ class PythonData(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if torch._C._is_any_autocast_enabled():
+            self._recording.void(AUTOCAST)
         if func not in WATCHED:
             return func(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
@@ -104,17 +110,22 @@ def looking(ledger: Ledger) -> Iterator[None]:
     """Run the body as `recording` does and number nothing: for what is asked of shapes alone, it takes half the time.
 
     What is written meanwhile holds something unknown afterwards.
+
+    Raises:
+        Unmodelled: Autocast was on: the dtypes are not those of real tensors.
     """
     taken = Recording(is_numbered=False)
-    with _autocast_may_be_off(), torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
+    with _autocast_is_noticed(taken), torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
         yield
+    if AUTOCAST in taken.unprovable:
+        raise Unmodelled(AUTOCAST)
 
 
 @contextmanager
 def differentiating(ledger: Ledger) -> Iterator[None]:
     """Run the body as `looking` does, with gradients."""
     taken = Recording(is_numbered=False)
-    with _autocast_may_be_off(), torch.enable_grad(), PythonData(taken), Tracer(ledger, taken):
+    with _autocast_is_noticed(taken), torch.enable_grad(), PythonData(taken), Tracer(ledger, taken):
         yield
 
 
@@ -132,7 +143,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
     try:
         with (
             _unseen_work_is_noticed(taken),
-            _autocast_may_be_off(),
+            _autocast_is_noticed(taken),
             torch.no_grad(),
             PythonData(taken),
             Tracer(ledger, taken),
@@ -216,25 +227,35 @@ def _unseen_work_is_noticed(taken: Recording) -> Iterator[None]:
 
 
 @contextmanager
-def _autocast_may_be_off() -> Iterator[None]:
-    """Let `torch.autocast(x.device.type, enabled=False)` pass on the meta device.
+def _autocast_is_noticed(taken: Recording) -> Iterator[None]:
+    """Void the recording if autocast is turned on, for whatever device: it acts on real tensors of that device alone.
 
-    torch refuses it there, since the device has no autocast (amp/autocast_mode.py); off, it changes nothing anywhere.
-    timm up to 1.0.28 says so around a linear attention (models/efficientvit_mit.py).
+    Where the machine has no such device, torch leaves it off, and elsewhere it is on. `torch.autocast(x.device.type,
+    enabled=False)` passes on the meta device, where torch refuses it since the device has none
+    (amp/autocast_mode.py); off, it changes nothing anywhere. timm up to 1.0.28 says so around a linear attention
+    (models/efficientvit_mit.py).
     """
-    original = torch.autocast.__init__
+    made, entered = torch.autocast.__init__, torch.autocast.__enter__
 
-    def begin(
+    def make(
         self: torch.autocast, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
     ) -> None:
         is_nothing = device_type == "meta" and enabled is False
-        original(self, "cpu" if is_nothing else device_type, dtype, enabled, cache_enabled)
+        made(self, "cpu" if is_nothing else device_type, dtype, enabled, cache_enabled)
+        vars(self)["asked_for"] = enabled
 
-    torch.autocast.__init__ = begin  # type: ignore[method-assign]
+    def enter(self: torch.autocast) -> Any:
+        if vars(self).get("asked_for", True):
+            taken.void(AUTOCAST)
+        return entered(self)  # type: ignore[no-untyped-call]  # untyped in torch
+
+    torch.autocast.__init__ = make  # type: ignore[method-assign]
+    torch.autocast.__enter__ = enter  # type: ignore[method-assign]
     try:
         yield
     finally:
-        torch.autocast.__init__ = original  # type: ignore[method-assign]
+        torch.autocast.__init__ = made  # type: ignore[method-assign]
+        torch.autocast.__enter__ = entered  # type: ignore[method-assign]
 
 
 def _same_numpy_state(left: Any, right: Any) -> bool:

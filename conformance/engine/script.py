@@ -212,6 +212,8 @@ class Effects:
     """It assigns to an attribute of a module, or writes to a list or dict that it did not make itself."""
     uses_objects: bool
     """It assigns to an object that is no module and that it did not make, or it calls what cannot be looked into."""
+    casts: bool
+    """It turns autocast on, or says that it is off: what it does then depends on the device."""
     calls_python: bool
     """It calls back into Python, if it comes to that (`torch.jit.ignore`)."""
 
@@ -236,6 +238,7 @@ def effects_of(module: torch.jit.ScriptModule) -> Effects:
         keeps=len(objects) < len(assigned)
         or any(one.type().kind() != "TensorType" and one.node().kind() not in MADE_HERE for one in containers),
         uses_objects=bool(nodes(*CALLS)) or any(one.node().kind() != "prim::CreateObject" for one in objects),
+        casts=any("autocast" in one.type().str() for node in nodes("prim::Enter") for one in node.inputs()),
         calls_python=bool(nodes("prim::PythonOp")),
     )
 

@@ -106,7 +106,7 @@ class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ba
     def _must_see_writes(self, call: Call) -> None:
         """A write through a tensor that is in no pair would reach the batch and not the slice."""
         known = operation(call.func)
-        if known.label in LYING_WRITERS and not call["training"]:
+        if known.packet in LYING_WRITERS and "training" in call.names and not call["training"]:
             return
         for position in known.written:
             for tensor in tensors_in(call.arguments[call.names[position]]):

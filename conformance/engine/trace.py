@@ -28,7 +28,7 @@ from conformance.engine.operands import (
     must_be_modelled,
     tensors_in,
 )
-from conformance.engine.operations import LYING_WRITERS, RESIZERS, UNDECLARED_VIEWS, Operation, operation
+from conformance.engine.operations import LYING_WRITERS, RESIZERS, STATISTICS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.real_kernels import keeps_channels_last, refuse_dtypes
 from conformance.engine.rewrites import (
     COPIES,
@@ -88,7 +88,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
     ) -> Any:
         # What Python kernels do is not the model's doing: no function mode is to see it.
         with torch._C.DisableTorchFunction():
-            return self._run(func, types, args, kwargs or {})
+            try:
+                return self._run(func, types, args, kwargs or {})
+            except Exception as error:
+                # A model may catch it and go on: on real tensors, which raise nothing here, it goes another way.
+                self._recording.void(f"{func} raised {type(error).__name__}")
+                raise
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         self._recording.operations += 1
@@ -159,11 +164,9 @@ class _Call:
         elif known.uninitialised:
             self.fresh = "uninitialised memory"
         self.payload = self._encoded()
-        self.written = (
-            [tensor for position in known.written for tensor in tensors_in(self.arguments[position])]
-            if self._writes()
-            else []
-        )
+        self.written = [
+            tensor for position in self._positions_written() for tensor in tensors_in(self.arguments[position])
+        ]
         self.before = [tensor.untyped_storage().nbytes() for tensor in self.written]
 
     def _encoded(self) -> tuple[object, ...]:
@@ -187,14 +190,14 @@ class _Call:
         position = self.known.dropout_position
         return position is not None and self.arguments[position] == 0.0
 
-    def _writes(self) -> bool:
+    def _positions_written(self) -> tuple[int, ...]:
         known = self.known
-        if not known.written or known.is_geometry_only:
-            return False
-        if known.label not in LYING_WRITERS:
-            return True
-        # The operations whose schemas lie write their statistics in training only.
-        return bool(self.arguments[[name for name, _ in known.arguments].index("training")])
+        if known.is_geometry_only:
+            return ()
+        names = [name for name, _ in known.arguments]
+        if known.packet not in LYING_WRITERS or "training" not in names or self.arguments[names.index("training")]:
+            return known.written
+        return tuple(position for position in known.written if names[position] not in STATISTICS)
 
     def _take(self, tensor: torch.Tensor) -> None:
         self.tensors.append(tensor)

@@ -11,7 +11,7 @@ import torch
 
 from conformance.engine import script
 from conformance.engine.operands import Unmodelled
-from conformance.engine.outside import KEEPS_IMAGES, depend_on_images
+from conformance.engine.outside import AUTOCAST, KEEPS_IMAGES, depend_on_images
 from conformance.subject.passes import Pass
 from conformance.subject.subject import Subject
 
@@ -76,6 +76,8 @@ def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], An
     watched = [subject.untouched] if effects.calls_python else []
     with script.executor_for_meta():
         first = taken = subject.run(call, *watched)
+        if effects.casts:
+            return replace(taken, unprovable=(*taken.unprovable, AUTOCAST))
         if effects.uses_objects:
             why = "compiled code uses an object that is no module"
             return replace(taken, unprovable=(*taken.unprovable, why))

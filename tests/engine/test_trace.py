@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
-from conformance.engine.outside import looking, recording
+from conformance.engine.outside import AUTOCAST, looking, recording
 from conformance.engine.script import executor_for_meta
 from tests.engine.conftest import Numbering
 
@@ -490,3 +490,74 @@ def test_fingerprints_are_the_same_in_another_ledger_and_order(numbering):
 def test_a_fingerprint_with_something_fresh_in_it_is_none(numbering):
     number = numbering(lambda: numbering.x + torch.empty(4, 6, device="meta"))
     assert numbering.ledger.values.digest(number) is None
+
+
+# What real tensors meet and meta tensors do not
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nothing_is_proved_under_autocast_which_does_nothing_on_the_meta_device(numbering, device):
+    def cast(x, y):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a machine without the device leaves it off, and says so
+            with torch.autocast(device, dtype=torch.bfloat16):
+                return x @ y.t()
+
+    assert numbering(cast, numbering.x, numbering.y) is None
+    assert numbering.reasons == [AUTOCAST]
+
+
+def test_autocast_that_is_on_already_or_made_before_is_noticed_too(numbering):
+    made = torch.autocast("cpu", dtype=torch.bfloat16)
+
+    def enters(x, y):
+        with made:
+            return x @ y.t()
+
+    assert numbering(enters, numbering.x, numbering.y) is None
+    with made:
+        assert numbering(lambda x, y: x @ y.t(), numbering.x, numbering.y) is None
+    assert numbering(lambda x, y: x @ y.t(), numbering.x, numbering.y) is not None
+
+
+def test_autocast_that_is_off_changes_nothing(numbering):
+    def off(x, y):
+        with torch.autocast("cpu", enabled=False), torch.autocast(x.device.type, enabled=False):
+            return x @ y.t()
+
+    assert numbering.equal(off, lambda x, y: x @ y.t())
+
+
+def test_a_look_at_dtypes_under_autocast_is_no_look():
+    with pytest.raises(Unmodelled, match="autocast"), looking(Ledger()), torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.empty(2, 2, device="meta") @ torch.empty(2, 2, device="meta")
+
+
+def test_what_an_operation_raises_may_be_caught_and_proves_nothing(numbering):
+    def careful(x, y):
+        try:
+            return x * 2 if float(y.sum()) > 0 else x
+        except RuntimeError:  # meta tensors have no numbers
+            return x
+
+    assert numbering(careful, numbering.x, numbering.y) is None
+    assert numbering.reasons == ["aten._local_scalar_dense.default raised RuntimeError"]
+
+
+def test_running_statistics_are_written_in_training_by_every_overload(numbering):
+    def trains(training):
+        def run(x, y):
+            mean, variance = torch.zeros(6, device="meta"), torch.ones(6, device="meta")
+            out = [torch.empty(4, 6, device="meta"), torch.empty(6, device="meta"), torch.empty(6, device="meta")]
+            torch.ops.aten.native_batch_norm.out(
+                x, None, None, mean, variance, training, 0.1, 1e-5, out=out[0], save_mean=out[1], save_invstd=out[2]
+            )
+            return mean
+
+        return run
+
+    def untouched(x, y):
+        return torch.zeros(6, device="meta")
+
+    assert not numbering.equal(trains(True), untouched)
+    assert numbering.equal(trains(False), untouched)
