@@ -10,8 +10,6 @@ import timm
 from conformance.claims import in_tier
 from conformance.record import Tier, Verdict
 from conformance.record_file import read_run
-from conformance.run.chosen import Chosen
-from conformance.run.sentinels import is_sentinel
 from conformance.subject.names import names
 
 PUBLISHED = Path(__file__).parents[1] / "reports" / f"timm-{timm.__version__}.jsonl.gz"
@@ -43,8 +41,3 @@ def test_every_published_cell_says_what_it_rests_on_or_why_not(published):
             assert (cell.evidence is not None) == (cell.verdict in (Verdict.HOLDS, Verdict.VIOLATED)), where
             assert bool(cell.reason) == (cell.verdict is not Verdict.HOLDS), where
             assert cell.cause or cell.verdict is not Verdict.VIOLATED, where
-
-
-def test_what_a_run_decides_is_every_model_once():
-    rows = Chosen(models=tuple(names()), claims=("builds",), tier=Tier.CORE).rows()
-    assert [row for row in rows if not is_sentinel(row)] == names()

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from conformance.run import chosen as choice
-from conformance.run import sentinels
 from conformance.run.chosen import Chosen
+from conformance.run.sentinels import Sentinels
 
 if TYPE_CHECKING:
     from conformance.claims import Claim
@@ -73,8 +73,22 @@ class Bench:
 
     def parcel(self, model: str, claim_id: str) -> Parcel:
         """The cell, decided now; with a subject's last claim come its facts, when what they need is mostly traced."""
-        is_last = claim_id == self.chosen().claims[-1]
-        return self.examiner.parcel(model, claim_id, describe=is_last and not sentinels.is_sentinel(model))
+        broken = self.sentinels.before(model)
+        parcel = self.examiner.parcel(model, claim_id, describe=claim_id == self.chosen().claims[-1])
+        return msgspec.structs.replace(parcel, broken=broken) if broken else parcel
+
+    @cached_property
+    def sentinels(self) -> Sentinels:
+        """Those that this process decides."""
+        return Sentinels(
+            self.chosen().claims, lambda name, claim_id: self.examiner.parcel(name, claim_id, describe=False).cell
+        )
+
+    def last_words(self) -> tuple[str, ...] | None:
+        """What came out wrong of sentinels that are decided after the last model; None where no model was decided."""
+        if "sentinels" not in self.__dict__:
+            return None
+        return self.sentinels.heard() if self.sentinels.are_due else ()
 
     def claim(self, claim_id: str) -> Claim:
         """The claim of that id."""

@@ -8,7 +8,7 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,6 @@ import msgspec
 import pytest
 
 from conformance.record import Header, Shard, Tier
-from conformance.run import sentinels
 from conformance.run.expected import Expected
 from conformance.run.shards import part, shard_of
 
@@ -34,12 +33,6 @@ class Chosen(msgspec.Struct, frozen=True):
     tier: Tier
     shard: Shard | None = None
     """Which part of the models it is; None: all of them."""
-    is_done: bool = False
-    """Whether an earlier run has decided everything and was found sound."""
-
-    def rows(self) -> Iterator[str]:
-        """What is decided, one after another: the models, and sentinels among them."""
-        return iter(()) if self.is_done else sentinels.among(self.models)
 
     def without(self, decided: Iterable[str]) -> Chosen:
         """The choice less subjects that are decided."""

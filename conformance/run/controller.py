@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,8 @@ import pytest
 from conformance.run import blackbox
 from conformance.run import chosen as choice
 from conformance.run.bench import INPUT, Bench, WorkerInput
-from conformance.run.items import cell_of
+from conformance.run.items import UNRELIABLE, cell_of
 from conformance.run.parcel import PROPERTY, Parcel, unpack
-from conformance.run.sentinels import fault, is_sentinel
 from conformance.run.tally import Tally
 from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
@@ -42,8 +42,10 @@ class Controller:
         self._dead: dict[str, tuple[Death, blackbox.Entry]] = {}
         self._deaths_at_start = 0
         self._began = False
-        self._due: set[tuple[str, str]] = set()
-        """Cells of sentinels that have not come: without them the run is not whole."""
+        self._unheard: set[str] = set()
+        """Workers that decided something, and have not ended with a word of their sentinels."""
+        self.broken: dict[str, None] = {}
+        """What came out wrong of sentinels."""
         self.resumed = 0
         """How many subjects an unfinished run had decided."""
         self.problem: str | None = None
@@ -69,9 +71,7 @@ class Controller:
             except (OutputTaken, OtherRun, OutputUnwritable, UnfinishedRun) as error:
                 raise pytest.UsageError(str(error)) from None
             self.resumed = len(decided)
-            left = msgspec.structs.replace(chosen.without(decided), is_done=self._writer.is_done)
-            self._due = {(row, claim) for row in left.rows() if is_sentinel(row) for claim in left.claims}
-            self._bench.narrow(left)
+            self._bench.narrow(chosen.without(decided))
         elif self._config.getoption("timm_resume"):
             raise pytest.UsageError("--timm-resume needs --timm-output: it goes on with PATH.partial")
         if self._config.pluginmanager.hasplugin("dsession"):
@@ -104,7 +104,12 @@ class Controller:
         """
         self._nodes.pop(node.gateway.id, None)
         if error is None:
+            words = node.workeroutput.get(INPUT)
+            if words is not None:
+                self._unheard.discard(node.gateway.id)
+                self._mark(words)
             return
+        self._unheard.discard(node.gateway.id)
         if error == "keyboard-interrupt":
             raise KeyboardInterrupt
         from conformance.run.crashes import autopsy
@@ -160,20 +165,31 @@ class Controller:
         self._began = True
         self._deaths_at_start = 0
         parcel = parcel_of(report)
-        if parcel is not None and self._writer is not None:
-            try:
-                self._take(self._writer, parcel)
-            except OutputUnwritable as error:
-                self.problem = str(error)
-                pytest.exit(self.problem, returncode=pytest.ExitCode.USAGE_ERROR)
-
-    def _take(self, writer: Writer, parcel: Parcel) -> None:
-        if not is_sentinel(parcel.model):
-            writer.take(parcel)
+        if parcel is None:
             return
-        self._due.discard((parcel.model, parcel.claim))
-        if (wrong := fault(parcel)) is not None:
-            writer.mark(wrong)
+        if hasattr(report, "node"):  # a worker's
+            self._unheard.add(report.node.gateway.id)
+        self._mark(parcel.broken)
+        if self._writer is not None:
+            with self._writing():
+                self._writer.take(parcel)
+
+    def _mark(self, wrong: Iterable[str]) -> None:
+        """Remember what came out wrong of sentinels, and have the record file say so."""
+        for said in wrong:
+            self.broken[said] = None
+            if self._writer is not None:
+                with self._writing():
+                    self._writer.mark(said)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Have a record file that cannot be written end the run."""
+        try:
+            yield
+        except OutputUnwritable as error:
+            self.problem = str(error)
+            pytest.exit(self.problem, returncode=pytest.ExitCode.USAGE_ERROR)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -183,7 +199,11 @@ class Controller:
                 if blackbox.last_entry(self._directory, worker).step != blackbox.IDLE:
                     with suppress(AttributeError):  # no local process
                         node.gateway._io.kill()
-        if self._writer is not None and self._writer.missing() == 0 and not self._due:
+        elif self._shared is None:
+            self._mark(self._bench.last_words() or ())
+        if self.broken and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._writer is not None and self._writer.missing() == 0 and not self._unheard:
             try:
                 self._writer.finish()
             except OutputUnwritable as error:
@@ -195,12 +215,14 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what became of the record file."""
+        for said in self.broken:
+            terminalreporter.write_line(f"{UNRELIABLE}: {said}")
         if self.problem is not None:
             terminalreporter.write_line(self.problem)
         elif self._writer is not None:
             output = self._config.getoption("timm_output")
             missing = self._writer.missing()
-            left = f"{missing} models are not decided" if missing else "no model's verdict was checked by its sentinels"
+            left = f"{missing} models are not decided" if missing else "sentinels were not decided at the end"
             terminalreporter.write_line(f"{left}; the rest is in {output}.partial for --timm-resume")
 
     def pytest_unconfigure(self) -> None:

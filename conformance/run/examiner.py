@@ -30,8 +30,7 @@ from conformance.record import Cell, Record, Verdict, printable
 from conformance.run import blackbox, peak
 from conformance.run.crashes import GAVE_UP, Entry, Reader
 from conformance.run.parcel import Parcel, clipped
-from conformance.run.sentinels import is_sentinel
-from conformance.subject.sentinels import registered
+from conformance.subject.sentinels import is_sentinel, registered
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import pytest
 
 from conformance.gate.expectations import OverlappingExpectations
 from conformance.record import Cell, Level, Verdict, printable
-from conformance.run import sentinels
 from conformance.run.parcel import PROPERTY, pack
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 NODE = "conformance/test_contract.py"
 """The node id of the contract, wherever it is installed and whatever pytest takes for its root."""
 FUNCTION = "test_contract"
+
+UNRELIABLE = "nothing that this run says can be relied on"
 
 
 class ContractSignal(UserWarning):
@@ -61,12 +62,11 @@ class Contract(pytest.File):
     bench: Bench
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Every chosen cell, models in order and each model's claims in order; sentinels go among the models."""
+        """Every chosen cell, models in order and each model's claims in order."""
         chosen = self.bench.chosen()
-        for row, model in enumerate(chosen.rows()):
-            kind = SentinelItem if sentinels.is_sentinel(model) else ContractItem
+        for row, model in enumerate(chosen.models):
             for column, claim_id in enumerate(chosen.claims):
-                yield kind.from_parent(
+                yield ContractItem.from_parent(
                     self, name=f"{FUNCTION}[{model}-{claim_id}]", model=model, claim_id=claim_id, place=(row, column)
                 )
 
@@ -88,6 +88,8 @@ class ContractItem(pytest.Item):
         bench = self.parent.bench
         parcel = bench.parcel(self.model, self.claim_id)
         self.user_properties.append((PROPERTY, pack(parcel)))
+        if parcel.broken:
+            raise pytest.fail.Exception(f"{UNRELIABLE}: {parcel.broken[0]}", pytrace=False)
         claim = bench.claim(self.claim_id)
         try:
             expectation = bench.expectation(self.model, self.claim_id)
@@ -117,17 +119,6 @@ class ContractItem(pytest.Item):
         self.ihook.pytest_warning_recorded.call_historic(
             kwargs={"warning_message": message, "when": "runtest", "nodeid": self.nodeid, "location": None}
         )
-
-
-class SentinelItem(ContractItem):
-    """A cell of a sentinel, whose verdict is known."""
-
-    def runtest(self) -> None:
-        """Decide the cell as any other, send it off, and fail if it is wrong."""
-        parcel = self.parent.bench.parcel(self.model, self.claim_id)
-        self.user_properties.append((PROPERTY, pack(parcel)))
-        if (fault := sentinels.fault(parcel)) is not None:
-            raise pytest.fail.Exception(f"nothing that this run says can be relied on: {fault}", pytrace=False)
 
 
 def cell_of(nodeid: str) -> tuple[str, str] | None:

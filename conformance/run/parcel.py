@@ -24,6 +24,8 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     facts: Record | None = None
     cost: dict[str, float] = {}
     """Seconds of each claim decided for this item, prerequisites included."""
+    broken: tuple[str, ...] = ()
+    """What came out wrong of sentinels that the process decided before: nothing that it says can be relied on."""
 
 
 def pack(parcel: Parcel) -> str:

@@ -13,7 +13,6 @@ from conformance.run.bench import end_with_parent
 from conformance.run.controller import NAME, Controller, parcel_of
 from conformance.run.display import Display
 from conformance.run.items import cell_of
-from conformance.run.sentinels import fault, is_sentinel
 from conformance.run.tally import Tally
 
 PARENT = "TIMM_CONFORMANCE_PARENT"
@@ -40,6 +39,7 @@ class Reporter:
         self._config = config
         self._display = Display(Tally((), ()))
         self._counted: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -49,9 +49,7 @@ class Reporter:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Remember the model that was begun last."""
-        model, _ = cell_of(nodeid) or ("", "")
-        if not is_sentinel(model):
-            self._display.at(model)
+        self._display.at((cell_of(nodeid) or ("",))[0])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a verdict; show a crash that is looked into."""
@@ -63,10 +61,8 @@ class Reporter:
         parcel = parcel_of(report)
         if parcel is not None and (cell := (parcel.model, parcel.claim)) not in self._counted:
             self._counted.add(cell)  # a worker may die after its word has come: then the cell is decided again
-            if not is_sentinel(parcel.model):
-                self._display.add(parcel.model, parcel.cell.verdict)
-            elif (wrong := fault(parcel)) is not None:
-                self._display.say(f"broken: {wrong}")
+            self._display.add(parcel.model, parcel.cell.verdict)
+        self._tell_of_sentinels()
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Say why the run stops."""
@@ -79,6 +75,7 @@ class Reporter:
         """Leave the last counts on the screen, and end with success if and only if the record file is whole."""
         stopping.ignore()  # it ends; if that takes too long, its parent ends it
         yield
+        self._tell_of_sentinels()
         self._display.end()
         controller = self._controller
         if controller.problem is not None:
@@ -87,6 +84,11 @@ class Reporter:
             session.exitstatus = pytest.ExitCode.OK
         elif session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    def _tell_of_sentinels(self) -> None:
+        for said in [said for said in self._controller.broken if said not in self._told]:
+            self._told.add(said)
+            self._display.say(f"broken: {said}")
 
     @property
     def _controller(self) -> Controller:

@@ -139,10 +139,17 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.hookimpl
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let go of the last subject."""
-    if _BENCH in session.config.stash:
-        session.config.stash[_BENCH].close()
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In a worker, decide sentinels once more and leave word of them; let go of the last subject."""
+    if _BENCH not in session.config.stash:
+        return
+    bench = session.config.stash[_BENCH]
+    if _is_worker(session.config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        from conformance.run.bench import INPUT
+
+        words = bench.last_words()
+        session.config.workeroutput[INPUT] = None if words is None else list(words)  # type: ignore[attr-defined]  # xdist's
+    bench.close()
 
 
 def _bench(config: pytest.Config) -> Bench:

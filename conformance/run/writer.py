@@ -55,8 +55,6 @@ class Writer:
         self._records: dict[str, Record] = {}
         self._broken: dict[str, None] = {}
         self._has_begun = False
-        self.is_done = False
-        """Whether what is resumed is whole and in place."""
         try:
             self._file = self._locked()
         except OSError as error:
@@ -92,7 +90,6 @@ class Writer:
         """Go on with what is left, if it is of this run; gives where it ends in the file."""
         left, end = _left(self._file)
         if not left and (whole := self._finished(header, models)) is not None:
-            self.is_done = True
             self._header = whole.header
             self._records = {record.model: record for record in whole.records}
         elif left:

@@ -7,9 +7,11 @@ from pathlib import PurePath
 
 import timm
 
+from conformance.subject.sentinels import is_sentinel
+
 
 class NoName(Exception):
-    """A model is registered under a name that no file can hold. Its text is one sentence."""
+    """A model is registered under a name that cannot be a subject's. Its text is one sentence."""
 
 
 def names() -> list[str]:
@@ -18,10 +20,12 @@ def names() -> list[str]:
     timm sorts naturally (`resnet18` before `resnet101`) and by module; xdist needs one order in all workers.
 
     Raises:
-        NoName: One of them has a lone surrogate.
+        NoName: One of them has a lone surrogate, or begins as sentinels do.
     """
     found = sorted(timm.list_models())
     for name in found:
+        if is_sentinel(name):
+            raise NoName(f"a model is registered as {name!r}, as models of the suite's own are; give it another name")
         try:
             name.encode()
         except UnicodeEncodeError as error:

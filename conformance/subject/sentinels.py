@@ -314,6 +314,11 @@ def entries(number: int) -> tuple[str, ...]:
     return tuple(f"{PREFIX}{kind}_{number}" for kind in SENTINELS)
 
 
+def is_sentinel(name: str) -> bool:
+    """Whether the name is that of a sentinel."""
+    return name.startswith(PREFIX)
+
+
 def sentinel_of(name: str) -> Sentinel:
     """The sentinel that has the name."""
     return SENTINELS[name.removeprefix(PREFIX).rpartition("_")[0]]

@@ -1,4 +1,4 @@
-"""What is imported here breaks the process that decides: BETRAYAL says how."""
+"""What is imported here breaks the process that decides: BETRAYAL says how, and of which worker if not of all."""
 
 import os
 
@@ -16,7 +16,7 @@ def refuse(*_, **__):
     raise RuntimeError("this TorchScript compiles nothing")
 
 
-match os.environ.get("BETRAYAL"):
+match os.environ.get("BETRAYAL", "").removesuffix(f" of {os.environ.get('PYTEST_XDIST_WORKER')}"):
     case "false proofs":
         Ledger.result = by_shape
     case "false accusations":
