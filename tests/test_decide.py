@@ -98,6 +98,11 @@ def test_a_reason_is_free_of_machine_paths(error):
     assert "somebody" not in cell_of(error).reason
 
 
+def test_where_something_lies_in_memory_is_no_part_of_a_reason():
+    reasons = {cell_of(ValueError(f"cannot use {object()!r}")).reason for _ in range(20)}
+    assert reasons == {"ValueError: cannot use <object object at 0x…>"}
+
+
 def test_the_same_failure_on_two_machines_has_one_cause():
     left, right = (ImportError(f"cannot import a from timm (/home/{who}/site-packages/timm/x.py)") for who in "ab")
     assert cell_of(left).cause == cell_of(right).cause

@@ -23,6 +23,9 @@ MACHINE_PATH = re.compile(
 )
 """The directories of an absolute path: another machine has others."""
 
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+"""Where something lies in memory, as Python shows objects: another process has it elsewhere."""
+
 OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contiguous", re.IGNORECASE)
 """In the message of what real tensors may allow: meta kernels lay some results out in memory in another way."""
 
@@ -99,7 +102,7 @@ def _text(error: BaseException) -> str:
         text = "".join([str(error)])  # no kind of str that the model made
     except Exception as failure:  # noqa: BLE001  # a message that cannot be had is no reason to give up
         text = f"a message that raises {type(failure).__name__}"
-    text = text[:LONGEST_READ].encode("utf-8", "replace").decode()
+    text = ADDRESS.sub("0x…", text[:LONGEST_READ].encode("utf-8", "replace").decode())
     return MACHINE_PATH.sub("…/", SOURCE_PLACE.sub(_own_path, text))
 
 

@@ -141,7 +141,7 @@ def changes_junit(comparison: Comparison) -> bytes:
             word = "error" if failing == [Kind.UNDECIDED] else "failure"
             counts["errors" if word == "error" else "failures"] += 1
             node = ElementTree.SubElement(case, word, message=", ".join(WORDS[kind] for kind in failing))
-            node.text = "\n".join(_told_of(comparison, change))
+            node.text = "\n".join(f"- {line}" for line in _told_of(comparison, change))  # no line begins as a command
         elif any(kind in comparison.fail_on for kind in change.expected):
             counts["skipped"] += 1
             why = "; ".join(f"{WORDS[kind]}: {reason}" for kind, reason in change.expected.items())

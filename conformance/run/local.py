@@ -36,6 +36,7 @@ _UNWANTED_PLUGINS = (
 _FOREIGN_VARIABLES = (
     "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID",
     "PYTEST_CURRENT_TEST", "PYTEST_DEBUG", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONINSPECT",
+    "PYTORCH_JIT", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE",
 )  # fmt: skip
 _SECONDS_TO_STOP = 30.0
 _TOLD = 4
@@ -130,6 +131,8 @@ def environment(release: Release | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN_VARIABLES}
     return kept | {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # The order of a set is in what some models say of themselves.
+        "PYTHONHASHSEED": "0",
         # The working directory does not come before the libraries; `--import` looks there last.
         "PYTHONSAFEPATH": "1",
         "HF_HUB_OFFLINE": "1",

@@ -181,7 +181,8 @@ class Writer:
         fresh = self._output.with_name(f"{self._output.name}.new")
         try:
             try:
-                with fresh.open("wb") as file:
+                fresh.unlink(missing_ok=True)
+                with fresh.open("xb") as file:  # whoever can write here may have put a link of that name
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
