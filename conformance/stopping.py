@@ -15,6 +15,12 @@ _SECONDS_BETWEEN_LOOKS = 0.01
 _SECONDS_OF_ONE_WISH = 1.0
 
 
+def asking() -> tuple[signal.Signals, ...]:
+    """What asks this process to stop: a terminal that is closed too, unless it was started to outlive that (nohup)."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return STOPPING if outlives else (*STOPPING, signal.SIGHUP)
+
+
 def listen() -> None:
     """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, but not inside of an import, and once for several in a row.
 
@@ -34,13 +40,13 @@ def listen() -> None:
         last = now
         raise KeyboardInterrupt
 
-    for number in STOPPING:
+    for number in asking():
         signal.signal(number, interrupt)
 
 
 def ignore() -> None:
     """Have nothing stop the process any more: it is about to end."""
-    for number in STOPPING:
+    for number in asking():
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -21,7 +21,7 @@ import psutil
 from conformance.record import Tier, printable
 from conformance.run.chosen import arithmetic
 from conformance.run.wheels import Release
-from conformance.stopping import STOPPING
+from conformance.stopping import STOPPING, asking
 
 WRITTEN, FAILED, INTERRUPTED = 0, 2, 130
 """Exit statuses: the record file is whole, could not run, interrupted."""
@@ -195,7 +195,7 @@ def _child(words: list[str], environ: dict[str, str]) -> Iterator[tuple[subproce
 
     timer = threading.Timer(_SECONDS_TO_STOP, child.kill)
     timer.daemon = True
-    previous = {number: signal.signal(number, request) for number in STOPPING if listening}
+    previous = {number: signal.signal(number, request) for number in asking() if listening}
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield child, stop

@@ -97,6 +97,16 @@ def moments(chance):
         yield -chance.uniform(0.01, 1.5)
 
 
+def test_a_closed_terminal_stops_it_as_ctrl_c_does(audit):
+    stopped = audit(**STUCK)
+    stopped.wait_for(1)
+    stopped.process.send_signal(signal.SIGHUP)
+    assert stopped.end() == 130, stopped.said
+    assert "Traceback" not in stopped.said
+    assert all_have_ended(stopped.scratch)
+    assert left_in(stopped.scratch) == []
+
+
 def test_ctrl_c_and_sigterm_at_any_moment_leave_nothing_but_what_was_decided(tmp_path, audit, undisturbed):
     chance = random.Random(SEED)
     decided = 0
