@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
+from playwright.sync_api import Error, sync_playwright
 
 from conformance.run.chosen import arithmetic
 
@@ -23,6 +25,23 @@ def torch_works_alone():
     """Threads that spin after they helped with a sum, or that bring the tests, would look like a model's."""
     torch.set_num_threads(1)
     leave_out_threads(receivers())
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One for all: Playwright can be started once in a process."""
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            )
+        except Error as error:
+            pytest.skip(f"needs Chromium ({error.message.splitlines()[0]})")
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -81,10 +81,10 @@ def audit(selection: Selection) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="timm-conformance-", ignore_cleanup_errors=True) as scratch,
         _none_left(),
-        _child(command(selection), environment(selection.release) | {"TMPDIR": scratch}) as (child, stop),
+        _child(command(selection), environment(selection.release) | {"TMPDIR": scratch}) as (child, asked),
     ):
         status = child.wait()
-    if stop.is_set():
+    if asked:
         return INTERRUPTED
     if status == _TOLD:
         return FAILED
@@ -171,10 +171,10 @@ def _adopt_orphans(wanted: bool) -> None:
 
 
 @contextmanager
-def _child(words: list[str], environ: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
+def _child(words: list[str], environ: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
     """Start the child, and hand it Ctrl-C and SIGTERM as one request to stop; kill it if asked again, or if it takes
-    too long."""
-    stop = threading.Event()
+    too long. The list has an entry as soon as somebody asked."""
+    asked: list[int] = []
     listening = threading.current_thread() is threading.main_thread()  # no other thread may
     # Both wait: here until they can be handed on, in the child, which inherits it, until it can stop in good order.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING if listening else ())
@@ -185,22 +185,22 @@ def _child(words: list[str], environ: dict[str, str]) -> Iterator[tuple[subproce
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         raise
 
-    def request(_signal: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+    def request(number: int, _frame: FrameType | None) -> None:
+        # It may be called within itself: nothing that locks stands here.
+        asked.append(number)
+        if len(asked) > 1:
             child.kill()
             return
-        stop.set()
         child.send_signal(signal.SIGINT)
-        timer.start()
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_STOP)  # then it is asked again
 
-    timer = threading.Timer(_SECONDS_TO_STOP, child.kill)
-    timer.daemon = True
     previous = {number: signal.signal(number, request) for number in asking() if listening}
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield child, stop
+        yield child, asked
     finally:
-        timer.cancel()
+        if listening:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in previous.items():
             signal.signal(number, handler)
 

@@ -8,7 +8,6 @@ import pytest
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
 from conformance.report.page import page as rendered
 from tests.hostile.attacks import ALL
-from tests.report.conftest import chromium  # noqa: F401  # the same browser
 from tests.report.synthetic import entries, finished, run_of
 
 TEXTS = [text for text in ALL if text.strip()]
@@ -55,7 +54,7 @@ def attacked():
 
 
 @pytest.fixture
-def tab(chromium, tmp_path):  # noqa: F811
+def tab(chromium, tmp_path):
     """A page of attacks that is open; what happened in it is in `happened`."""
     run, earlier = attacked()
     path = tmp_path / "page.html"
@@ -107,7 +106,7 @@ def test_nothing_of_an_attack_runs_whatever_is_looked_at(tab):
     assert all(href.startswith("file:") and "#" in href for href in hrefs)
 
 
-def copied(run, chromium, tmp_path, form):  # noqa: F811
+def copied(run, chromium, tmp_path, form):
     path = tmp_path / "copied.html"
     path.write_text(rendered(run), encoding="utf-8")
     context = chromium.new_context()
@@ -123,7 +122,7 @@ def copied(run, chromium, tmp_path, form):  # noqa: F811
     return text
 
 
-def test_what_is_copied_computes_nothing_in_a_spreadsheet_and_is_no_markup(chromium, tmp_path):  # noqa: F811
+def test_what_is_copied_computes_nothing_in_a_spreadsheet_and_is_no_markup(chromium, tmp_path):
     run = run_of(3)
     names = ("=cmd|' /C calc'!A0", "@SUM(1)", "<img src=x>|`a` [b](c)")
     records = [msgspec.structs.replace(one, model=name) for one, name in zip(run.records, names, strict=True)]
@@ -134,7 +133,7 @@ def test_what_is_copied_computes_nothing_in_a_spreadsheet_and_is_no_markup(chrom
     assert "\\<img src=x>\\|\\`a\\` \\[b\\](c)" in markdown
 
 
-def test_lines_that_are_copied_hold_names_as_words(chromium, tmp_path):  # noqa: F811
+def test_lines_that_are_copied_hold_names_as_words(chromium, tmp_path):
     run = run_of(1)
     made = finished([msgspec.structs.replace(run.records[0], model="--import=owned; touch x'")], run.header.claims)
     header = msgspec.structs.replace(made.header, timm="1; MODEL touch owned #", torch="$(touch owned)")

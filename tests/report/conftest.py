@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from playwright.sync_api import Error, sync_playwright
 
 from conformance.report.page import page as rendered
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(
-                executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-            )
-        except Error as error:
-            pytest.skip(f"needs Chromium ({error.message.splitlines()[0]})")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
