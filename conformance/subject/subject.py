@@ -47,6 +47,7 @@ class Subject:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
         self._dtype = torch.get_default_dtype()
+        self._device = torch.get_default_device()
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """What `make` gives, made once under the name `what`.
@@ -325,3 +326,5 @@ class Subject:
         script.forget_everything()
         torch.set_num_threads(self._threads)
         torch.set_default_dtype(self._dtype)
+        if torch.get_default_device() != self._device:
+            torch.set_default_device(None if self._device.type == "cpu" else self._device)

@@ -92,6 +92,11 @@ def test_a_false_verdict_is_noticed(kind, claim, verdict):
     assert kind in said
 
 
+def test_what_needs_something_undecided_is_not_false():
+    cell = Cell(verdict=Verdict.NOT_APPLICABLE, reason="needs forward_features_runs, which is undecided")
+    assert fault(entries(1)[0], "head_composes", cell) is None
+
+
 def test_what_time_or_memory_left_undecided_is_not_false():
     cell = Cell(verdict=Verdict.UNDECIDED, reason="time ran out")
     for name in entries(1):

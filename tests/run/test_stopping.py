@@ -7,8 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,8 +33,7 @@ class Command:
 
     def __init__(self, directory, **environ):
         self.partial = directory / "run.jsonl.partial"
-        self.scratch = directory / f"scratch-{len(list(directory.iterdir()))}"
-        self.scratch.mkdir()
+        self.scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=directory))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "conformance", *WORDS, "--output", str(directory / "run.jsonl")],
             env=environment(TMPDIR=str(self.scratch), **environ),
