@@ -43,7 +43,7 @@ INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
 WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING
 
 
-AUTOCAST = "autocast was on, which acts on real tensors and on no meta tensor"
+AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
 
 
 class PythonData(TorchFunctionMode):
@@ -61,7 +61,7 @@ class PythonData(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if torch._C._is_any_autocast_enabled():
-            self._recording.void(AUTOCAST)
+            self._recording.stray(AUTOCAST)
         if func not in WATCHED:
             return func(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
@@ -112,21 +112,30 @@ def looking(ledger: Ledger) -> Iterator[None]:
     What is written meanwhile holds something unknown afterwards.
 
     Raises:
-        Unmodelled: Autocast was on: the dtypes are not those of real tensors.
+        Unmodelled: Real tensors may go another way.
     """
-    taken = Recording(is_numbered=False)
-    with _autocast_is_noticed(taken), torch.no_grad(), PythonData(taken), Tracer(ledger, taken):
+    with torch.no_grad(), _unnumbered(ledger):
         yield
-    if AUTOCAST in taken.unprovable:
-        raise Unmodelled(AUTOCAST)
 
 
 @contextmanager
 def differentiating(ledger: Ledger) -> Iterator[None]:
-    """Run the body as `looking` does, with gradients."""
-    taken = Recording(is_numbered=False)
-    with _autocast_is_noticed(taken), torch.enable_grad(), PythonData(taken), Tracer(ledger, taken):
+    """Run the body as `looking` does, with gradients.
+
+    Raises:
+        Unmodelled: Real tensors may go another way.
+    """
+    with torch.enable_grad(), _unnumbered(ledger):
         yield
+
+
+@contextmanager
+def _unnumbered(ledger: Ledger) -> Iterator[None]:
+    taken = Recording(is_numbered=False)
+    with _autocast_is_noticed(taken), PythonData(taken), Tracer(ledger, taken):
+        yield
+    if taken.strays is not None:
+        raise Unmodelled(taken.strays)
 
 
 @contextmanager
@@ -246,7 +255,7 @@ def _autocast_is_noticed(taken: Recording) -> Iterator[None]:
 
     def enter(self: torch.autocast) -> Any:
         if vars(self).get("asked_for", True):
-            taken.void(AUTOCAST)
+            taken.stray(AUTOCAST)
         return entered(self)  # type: ignore[no-untyped-call]  # untyped in torch
 
     torch.autocast.__init__ = make  # type: ignore[method-assign]

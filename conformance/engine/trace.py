@@ -60,10 +60,18 @@ class Recording:
     is_numbered: bool = True
     """Whether results are numbered; if not, whatever is made or written is unknown."""
 
+    strays: str | None = None
+    """What real tensors may not do, where that is known: dtypes and shapes may be other ones too."""
+
     def void(self, why: str) -> None:
         """Say that nothing can be proved from this recording."""
         if why not in self.unprovable:
             self.unprovable.append(why)
+
+    def stray(self, why: str) -> None:
+        """Say that real tensors may go another way, so that not even dtypes and shapes are known."""
+        self.void(why)
+        self.strays = self.strays or why
 
 
 WROTE_BEFORE = "memory from before the call was written"
@@ -92,7 +100,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
                 return self._run(func, types, args, kwargs or {})
             except Exception as error:
                 # A model may catch it and go on: on real tensors, which raise nothing here, it goes another way.
-                self._recording.void(f"{func} raised {type(error).__name__}")
+                self._recording.stray(f"what the model does after {func} raised {type(error).__name__}")
                 raise
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

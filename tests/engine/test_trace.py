@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
-from conformance.engine.outside import AUTOCAST, looking, recording
+from conformance.engine.outside import AUTOCAST, differentiating, looking, recording
 from conformance.engine.script import executor_for_meta
 from tests.engine.conftest import Numbering
 
@@ -460,8 +461,8 @@ def test_looking_gives_and_raises_what_the_operations_do(numbering):
     with looking(numbering.ledger):
         assert isinstance(torch.ones(3, device="meta").split(1), tuple)
         assert torch.empty(2, 3).sum().device.type == "cpu"
-        with pytest.raises(RuntimeError, match="reduction dim"):
-            numbering.x @ numbering.x
+    with pytest.raises(RuntimeError, match="reduction dim"), looking(numbering.ledger):
+        numbering.x @ numbering.x
 
 
 def test_scripted_code_is_numbered_like_eager_code(numbering):
@@ -533,6 +534,16 @@ def test_a_look_at_dtypes_under_autocast_is_no_look():
         torch.empty(2, 2, device="meta") @ torch.empty(2, 2, device="meta")
 
 
+@pytest.mark.parametrize("unnumbered", [looking, differentiating])
+def test_a_look_past_what_an_operation_raises_is_no_look(unnumbered):
+    def careful():
+        with contextlib.suppress(RuntimeError):
+            float(torch.empty(2, device="meta").sum())
+
+    with pytest.raises(Unmodelled, match="raised RuntimeError"), unnumbered(Ledger()):
+        careful()
+
+
 def test_what_an_operation_raises_may_be_caught_and_proves_nothing(numbering):
     def careful(x, y):
         try:
@@ -541,7 +552,7 @@ def test_what_an_operation_raises_may_be_caught_and_proves_nothing(numbering):
             return x
 
     assert numbering(careful, numbering.x, numbering.y) is None
-    assert numbering.reasons == ["aten._local_scalar_dense.default raised RuntimeError"]
+    assert numbering.reasons == ["what the model does after aten._local_scalar_dense.default raised RuntimeError"]
 
 
 def test_running_statistics_are_written_in_training_by_every_overload(numbering):
