@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+# Not `CI`: a job accepts nothing, and the tests say the same wherever they run.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "CI"}
+ENVIRONMENT |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
 
 
 def command(*words, cwd, preexec_fn=None, **environ):

@@ -18,9 +18,10 @@ from torch.utils import _python_dispatch
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
+from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.state import State
 from conformance.engine.threads import OtherThreads
-from conformance.engine.trace import WROTE_BEFORE, Recording, Tracer
+from conformance.engine.trace import Tracer
 from conformance.engine.values import Values
 
 FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})

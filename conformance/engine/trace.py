@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from conformance.engine.operands import (
 )
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, STATISTICS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.real_kernels import keeps_channels_last, refuse_dtypes
+from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.rewrites import (
     COPIES,
     FACTORIES,
@@ -43,39 +43,6 @@ from conformance.engine.rewrites import (
     zeroed,
 )
 from conformance.engine.shapes import IN_PLACE, Plan
-
-
-@dataclass
-class Recording:
-    """What became of one recorded stretch of Python: anything listed in `unprovable` voids its numbers as proofs."""
-
-    unprovable: list[str] = field(default_factory=list)
-    operations: int = 0
-    known_before: int = 0
-    """How many storages the ledger knew when the recording began."""
-    writable: frozenset[int] = frozenset()
-    """Addresses of storages from before that may be written: those of the call's own arguments."""
-    made_here: dict[int, torch.UntypedStorage] = field(default_factory=dict)
-    """Real memory that came up during the recording, by address."""
-    is_numbered: bool = True
-    """Whether results are numbered; if not, whatever is made or written is unknown."""
-
-    strays: str | None = None
-    """What real tensors may not do, where that is known: dtypes and shapes may be other ones too."""
-
-    def void(self, why: str) -> None:
-        """Say that nothing can be proved from this recording."""
-        if why not in self.unprovable:
-            self.unprovable.append(why)
-
-    def stray(self, why: str) -> None:
-        """Say that real tensors may go another way, so that not even dtypes and shapes are known."""
-        self.void(why)
-        self.strays = self.strays or why
-
-
-WROTE_BEFORE = "memory from before the call was written"
-"""A model that writes to its parameters, buffers or input computes something else at its next call."""
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base is untyped

@@ -12,7 +12,7 @@ import torch
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled
 from conformance.engine.outside import KEEPS_IMAGES, OTHER_THREAD, recording
-from conformance.engine.trace import WROTE_BEFORE
+from conformance.engine.recordings import WROTE_BEFORE
 
 
 @dataclass(frozen=True)

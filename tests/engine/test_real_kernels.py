@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -54,7 +55,8 @@ CALLS: dict[str, Callable[[Make, Make], torch.Tensor]] = {
 
 def is_refused(call: Callable[[Make, Make], torch.Tensor], device: str, *dtypes: torch.dtype) -> bool:
     try:
-        call(*(zeros(device, dtype) for dtype in dtypes))
+        with looking(Ledger()) if device == "meta" else nullcontext():
+            call(*(zeros(device, dtype) for dtype in dtypes))
     except (RuntimeError, IndexError):
         return True
     return False
@@ -63,8 +65,7 @@ def is_refused(call: Callable[[Make, Make], torch.Tensor], device: str, *dtypes:
 @pytest.mark.parametrize("name", CALLS)
 def test_dtypes_are_refused_where_the_cpu_refuses_them(name):
     for dtypes in itertools.product(DTYPES, repeat=2):
-        with looking(Ledger()):
-            told = is_refused(CALLS[name], "meta", *dtypes)
+        told = is_refused(CALLS[name], "meta", *dtypes)
         assert told == is_refused(CALLS[name], "cpu", *dtypes), dtypes
 
 

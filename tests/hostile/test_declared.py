@@ -18,7 +18,7 @@ from conformance.configuration import BrokenConfiguration, Configuration, config
 from conformance.gate import BrokenExpectations, declaring, judge, load
 from conformance.gate.your_models import uses
 from conformance.record import Verdict
-from tests.commands import ENVIRONMENT, command
+from tests.commands import command
 from tests.hostile.attacks import (
     ALL,
     assert_a_terminal_is_safe,
@@ -422,8 +422,7 @@ def test_a_link_that_lies_where_a_file_is_to_be_written_leads_nowhere(tmp_path, 
 HOSTILE_NAME = "\x1b]0;owned\x07\x1b[31m\u202e::error::x"
 
 
-def test_what_commands_say_of_hostile_files_steers_no_terminal(tmp_path, monkeypatch):
-    monkeypatch.setitem(ENVIRONMENT, "CI", "")  # where something is accepted
+def test_what_commands_say_of_hostile_files_steers_no_terminal(tmp_path):
     from conformance.record import Cell, Evidence, Record
     from tests.hostile.test_reports import write
     from tests.report.synthetic import entries as claims_of
