@@ -11,7 +11,7 @@ from conformance.claims.equality import describe, same
 from conformance.claims.remedies import ways_from_classifier, ways_from_embedding
 from conformance.record import Cell, Evidence, Level
 from conformance.subject import RealSubject, Subject
-from conformance.subject.passes import tensors_of
+from conformance.subject.passes import handed_on, tensors_of
 from conformance.subject.refusals import is_of_meta
 
 TIMM_CFG_TEST = "timm tests/test_models.py::test_model_default_cfgs"
@@ -195,7 +195,7 @@ def classifier_consistent(subject: Subject) -> Cell:
         parts = [type(part).__name__ for part in classifier] if isinstance(classifier, containers) else []
         what = f"{type(classifier).__name__} of {', '.join(parts)}" if parts else type(classifier).__name__
         return violated(f"get_classifier() gives a {what}, which cannot be called")
-    called = subject.run(lambda: model.get_classifier()(pooled.output), model)  # type: ignore[operator]  # as above
+    called = subject.run(lambda: model.get_classifier()(handed_on(pooled.output)), model)  # type: ignore[operator]  # as above
     if not subject.is_unchanged(pooled):
         return unprovable("a later call wrote to what forward_head had given as pre_logits")
     called = replace(called, unprovable=(*pooled.unprovable, *called.unprovable))
@@ -221,14 +221,15 @@ def classifier_consistent(subject: Subject) -> Cell:
 def head_is_pure(subject: Subject) -> Cell:
     """`forward_head` leaves the features as they were, so that one backbone pass serves all three outputs."""
     features, outputs = subject.features, (subject.pre_logits, subject.logits)
-    if isinstance(subject, RealSubject) and not subject.is_unchanged(features):
+    is_unchanged = all(map(subject.is_unchanged, (features, *subject.given_to_head)))
+    if isinstance(subject, RealSubject) and not is_unchanged:
         return violated("forward_head changes the features that it is given", Evidence.MEASURED)
     for taken in (features, *outputs):
         if taken.unprovable:
             return unprovable(taken.unprovable[0])
     if subject.measures:
         return holds(Evidence.MEASURED)
-    if subject.is_unchanged(features):
+    if is_unchanged:
         return holds(Evidence.PROVED)
     return undecided("forward_head writes to the features it is given; no proof that it leaves them as they were")
 

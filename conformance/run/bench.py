@@ -85,9 +85,15 @@ class Bench:
         )
 
     def last_words(self) -> tuple[str, ...] | None:
-        """What came out wrong of sentinels that are decided after the last model; None where no model was decided."""
+        """What came out wrong of sentinels that are decided after the last model; None where no model was decided.
+
+        A process that its last model changed for others decides no others.
+        """
         if "sentinels" not in self.__dict__:
             return None
+        self.examiner.close()
+        if self.examiner.changed:
+            return ()
         return self.sentinels.heard() if self.sentinels.are_due else ()
 
     def claim(self, claim_id: str) -> Claim:

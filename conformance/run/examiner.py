@@ -12,12 +12,14 @@ import gc
 import os
 import resource
 import signal
+import stat
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -31,6 +33,7 @@ from conformance.run import blackbox, peak
 from conformance.run.crashes import GAVE_UP, Entry, Reader
 from conformance.run.parcel import Parcel, clipped
 from conformance.subject.sentinels import is_sentinel, registered
+from conformance.subject.surroundings import Surroundings
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,22 @@ def receivers() -> set[int]:
     return {thread for thread, frame in sys._current_frames().items() if is_receiver(frame)}
 
 
+def pipes() -> list[int]:
+    """Descriptors of pipes that are open now, standard streams apart: in a worker, those to xdist's controller."""
+    found = []
+    for descriptor in map(int, os.listdir("/dev/fd")):  # noqa: PTH208  # numbers, and no files
+        with suppress(OSError):  # the one that listed them
+            if descriptor > 2 and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                found.append(descriptor)
+    return found
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
 class Examiner:
     """Decides cells of one subject after another. `timeout` is in seconds for each step, `memory` in GB or None."""
 
@@ -67,6 +86,9 @@ class Examiner:
         self._examination: Examination | None = None
         self._entered = ExitStack()
         """The sentinel at hand in timm's registry."""
+        self._surroundings = Surroundings()
+        self.changed: list[str] = []
+        """What the last subject changed of what all share; it is put back as far as that can be done."""
         self._interrupted = False
         self._out_of_memory = cell_of(MemoryError()).cause
         if self._box is not None:
@@ -77,6 +99,8 @@ class Examiner:
     def _settle_in(self) -> None:
         """What is done to a process that is a worker's own, and not to one that runs other people's tests."""
         leave_out_threads(receivers())
+        # Or what a model forks and leaves behind would keep the controller from seeing this process end.
+        os.register_at_fork(after_in_child=partial(_close, pipes()))
         if not faulthandler.is_enabled():
             faulthandler.enable(file=self._trace, all_threads=True)
         # What is alive now stays alive: hundreds of thousands of objects that no later collection looks at again.
@@ -106,6 +130,9 @@ class Examiner:
                 self._entered.close()
                 gc.enable()
                 gc.collect()
+            self.changed = self._surroundings.changed()
+            if self.changed:
+                self._surroundings.put_back()
             self._note(blackbox.Entry(step=blackbox.IDLE))
 
     def _opened(self, model: str, entry: Entry) -> Examination:
@@ -114,6 +141,7 @@ class Examiner:
             self._examination.cells.update(entry.cells)
             return self._examination
         self.close()
+        self._leave_what_was_changed()
         self._model = model
         peak.forget()
         with self._watched(next(iter(CLAIMS))):
@@ -123,6 +151,18 @@ class Examiner:
                 self._entered.enter_context(registered(model))
             self._examination = Examination(model, known=entry.cells, shapes=self._shapes)
         return self._examination
+
+    def _leave_what_was_changed(self) -> None:
+        """Have a fresh process decide what comes after a subject that changed what all share, if there is one to ask.
+
+        Modules that changed it when they were imported do not do so again here, which others rely on that need it.
+        """
+        if self.changed and self._box is not None:
+            note = f"came after {self._model}, which changed {' and '.join(self.changed[:3])} in its process"
+            self._note(blackbox.Entry(step=blackbox.CLOSING, model=self._model, note=note))
+            os._exit(GAVE_UP)
+        if self._surroundings.changed():  # by others, between two subjects
+            self._surroundings = Surroundings()
 
     def _settled(self, examination: Examination, claim_id: str, entry: Entry) -> Cell:
         """The cell of a claim, its prerequisites one by one before it, so that a death is laid to the right one."""

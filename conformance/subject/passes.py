@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import Unmodelled
+from conformance.engine.operands import PLAIN_TENSORS, Unmodelled
 from conformance.engine.outside import KEEPS_IMAGES, OTHER_THREAD, recording
 from conformance.engine.recordings import WROTE_BEFORE
 
@@ -90,6 +90,20 @@ def _record(
         noted.void(f"the output has {why}")
         number = None
     return Pass(output, number, tuple(noted.unprovable))
+
+
+def handed_on(output: Any) -> Any:
+    """The output with tensors of its own that look at the same memory, in lists, tuples and mappings of its own.
+
+    What is made of those in place (`unsqueeze_`, `pop`) does not reach the output; what is written to the memory does.
+    """
+    if isinstance(output, torch.Tensor):
+        return output.detach() if type(output) in PLAIN_TENSORS else output
+    if type(output) in (list, tuple):
+        return type(output)(map(handed_on, output))
+    if type(output) is dict:
+        return {key: handed_on(part) for key, part in output.items()}
+    return output
 
 
 def tensors_of(output: Any) -> list[torch.Tensor]:

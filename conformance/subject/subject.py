@@ -17,7 +17,7 @@ from conformance.engine.outside import differentiating, keeping_bytes, looking, 
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.names import source
-from conformance.subject.passes import Pass, run, tensors_of
+from conformance.subject.passes import Pass, handed_on, run, tensors_of
 
 T = TypeVar("T")
 
@@ -43,6 +43,8 @@ class Subject:
         self._input_size = input_size
         self._kept: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
+        self.given_to_head: list[Pass] = []
+        """The features as `forward_head` left what it was given, of each call."""
         # Threads of torch's own that spin after they helped with a constant look like threads that work for the model.
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -289,11 +291,14 @@ class Subject:
     def _run_head(self, **arguments: bool) -> Pass:
         model, features = self.headed, self.features
         written = () if self.is_unchanged(features) else ("an earlier call of forward_head wrote to the features",)
-        taken = self.run(
-            lambda: model.forward_head(features.output, **arguments),  # type: ignore[operator]  # timm's models have it
-            model,
-            writable=tensors_of(features.output),
-        )
+        given: list[Any] = []
+
+        def call() -> Any:
+            given[:] = [handed_on(features.output)]
+            return model.forward_head(given[0], **arguments)  # type: ignore[operator]  # timm's models have it
+
+        taken = self.run(call, model, writable=tensors_of(features.output))
+        self.given_to_head.append(replace(features, output=given[0]))
         return replace(taken, unprovable=(*features.unprovable, *written, *taken.unprovable))
 
     @property
@@ -322,6 +327,7 @@ class Subject:
         """Let go of everything built and clear what TorchScript keeps for the process."""
         self._kept.clear()
         self._failed.clear()
+        self.given_to_head.clear()
         self.ledger = Ledger()
         script.forget_everything()
         torch.set_num_threads(self._threads)

@@ -10,7 +10,7 @@ import torch
 
 from conformance.engine.measure import Difference, difference
 from conformance.engine.values import Node
-from conformance.subject.passes import Pass, tensors_of
+from conformance.subject.passes import Pass, handed_on, tensors_of
 from conformance.subject.real import RealPass
 from conformance.subject.subject import Subject
 
@@ -93,7 +93,7 @@ def caught(subject: Subject, names: list[str]) -> tuple[Pass, dict[str, int]]:
             for name in names
         ]
         try:
-            logits = model.forward_head(features)  # type: ignore[operator]  # timm's models have it
+            logits = model.forward_head(handed_on(features))  # type: ignore[operator]  # timm's models have it
         finally:
             for hook in hooks:
                 hook.remove()

@@ -121,13 +121,26 @@ def talk():
     print("x" * 3_000_000)
 
 
+def replace_linear():
+    def refuse(*_arguments, **_named):
+        raise RuntimeError("this is no linear layer any more")
+
+    torch.nn.functional.linear = refuse
+
+
+def leave_inference_mode_on():
+    mode = torch.inference_mode()
+    mode.__enter__()
+    globals()["left on"] = mode
+
+
 _registered("a_fault_abort_in_build", dies_in_build(os.abort))
 _registered("a_fault_bus_in_build", dies_in_build(read_beyond_the_file))
 _registered("b_alarm_in_forward", dies_in_forward(ring_later))
 for _deed in (
     close_standard_streams, count_in_double, differentiate_nothing, exit_at_the_end,
     forget_the_environment, forget_the_path, ignore_signals, leave_a_child, leave_a_child_of_its_own_session,
-    leave_a_thread, leave_scratch, never_collect, raise_warnings, seed_everything, stand_nowhere, talk, work_on_meta,
-    write_to_nowhere,
+    leave_a_thread, leave_inference_mode_on, leave_scratch, never_collect, raise_warnings, replace_linear,
+    seed_everything, stand_nowhere, talk, work_on_meta, write_to_nowhere,
 ):  # fmt: skip
     _registered(f"confusing_{_deed.__name__}", dies_in_forward(_deed))

@@ -172,6 +172,17 @@ class head_reshapes_in_place(Conv):
         return pooled if pre_logits else self.fc(pooled)
 
 
+@breaks("head_is_pure")
+class head_takes_from_the_list(Conv):
+    def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        features = super().forward_features(x)
+        return [features, features + 1]
+
+    def forward_head(self, x: list[torch.Tensor], pre_logits: bool = False) -> torch.Tensor:
+        pooled = self.pool(x.pop(0))
+        return pooled if pre_logits else self.fc(pooled)
+
+
 # Classifier: what resets do
 
 

@@ -367,17 +367,11 @@ family(
         "swaps_images": "given.copy_(given.flip(0))",
         "writes_to_a_view": "given[0, 0].add_(1.0)",
         "normalises_in_place": "given.sub_(given.mean())",
+        "transposes_in_place": "given.transpose_(0, 1)",
+        "adds_a_dimension_in_place": "given.unsqueeze_(0)",
     },
     "forward_head.end",
     also=[Put("forward_head.begin", "given = x")],
-)
-family(
-    "head_is_pure",
-    {"transposes_in_place": "given.transpose_(0, 1)", "adds_a_dimension_in_place": "given.unsqueeze_(0)"},
-    "forward_head.end",
-    also=[Put("forward_head.begin", "given = x")],
-    # The features are of another shape from then on, which whoever asks for them later is given.
-    consequences=["unpooled_reset", "classifier_named", "intermediates_final"],
 )
 
 

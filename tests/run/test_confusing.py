@@ -7,7 +7,7 @@ import json
 import pytest
 
 from conformance.record_file import read_run
-from tests.run.conftest import MINIATURES, start_audit, without_what_varies
+from tests.run.conftest import MINIATURES, run_pytest, start_audit, without_what_varies
 from tests.run.faults import CHOICE, all_have_ended, left_in
 
 ENDED = {"a_fault_abort_in_build": "SIGABRT", "a_fault_bus_in_build": "SIGBUS"}
@@ -59,6 +59,16 @@ def test_no_cell_is_counted_twice(confused):
     last = [line for line in confused.said.splitlines() if " cells" in line][-1]
     done, _, whole = last.split(" cells")[0].partition(" of ")
     assert done == whole, last
+
+
+def test_alone_in_a_process_of_pytests_what_a_model_changed_is_put_back_for_the_next(tmp_path):
+    ran = run_pytest(
+        tmp_path,
+        *("--pyargs", "conformance", "--timm-import=confusing", "--timm-claim=head_composes"),
+        *("--timm-model=confusing_replace_linear", "--timm-model=lawful_tiny_a", "--timm-output=run.jsonl"),
+    )
+    cells = {record.model: record.cells["head_composes"].verdict for record in read_run(tmp_path / "run.jsonl").records}
+    assert cells == {"confusing_replace_linear": "violated", "lawful_tiny_a": "holds"}, ran.stdout
 
 
 CLOCK = """

@@ -1,0 +1,138 @@
+"""This module tells what a model changed of what all models of one process share: the code of torch and timm, and
+torch's settings.
+
+A model that replaces `torch.nn.functional.gelu` replaces it for every model after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch.nn.modules import module as hooks
+from torch.utils import _python_dispatch
+
+_MODULES = (
+    "torch", "torch._C._nn", "torch.fft", "torch.functional", "torch.linalg", "torch.nn", "torch.nn.functional",
+    "torch.nn.init", "torch.nn.modules", "torch.nn.parameter", "torch.special", "timm", "timm.layers", "timm.models",
+)  # fmt: skip
+"""Those whose functions and classes models are made of."""
+_PACKAGES = ("torch.nn.modules.", "timm.layers.", "timm.models.")
+"""Those that count with all that is in them."""
+
+_SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "torch.set_grad_enabled": (torch.is_grad_enabled, torch._C._set_grad_enabled),
+    "torch.set_deterministic_debug_mode": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    "torch.set_float32_matmul_precision": (
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision,
+    ),
+    "torch.set_autocast_enabled": (
+        partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu"),
+    ),
+    "torch.autograd.set_detect_anomaly": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+}  # fmt: skip
+"""What is set for the whole process, or for its main thread: how it is asked for and set."""
+
+_GLOBAL_HOOKS = [
+    (name, value) for name, value in vars(hooks).items() if name.startswith("_global_") and isinstance(value, dict)
+]
+
+
+_INHERITED: Any = object()
+"""In place of what an attribute was that a class had from its bases alone."""
+
+
+class Surroundings:
+    """What models share in this process, as it is when this is made."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._sizes: dict[str, int] = {}
+        for name, owner in _owners():
+            code = {attribute: value for attribute, value in vars(owner).items() if _is_code(value)}
+            self._owners[name] = owner, code
+            self._sizes[name] = len(vars(owner))
+        self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
+        self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
+        self._modes = _modes()
+
+    def changed(self) -> list[str]:
+        """The names of what is another now, sorted. What is new under a name of its own changes nobody else."""
+        return sorted(
+            [
+                *(f"{name}.{attribute}" for name, _, attribute, _ in self._replaced()),
+                *(name for name, (ask, _) in _SETTINGS.items() if ask() != self._settings[name]),
+                *(
+                    f"torch.nn.modules.module.{name}"
+                    for (name, now), then in zip(_GLOBAL_HOOKS, self._hooks, strict=True)
+                    if now != then
+                ),
+                *(["a mode of torch's that is left on"] if _modes() != self._modes else []),
+            ]
+        )
+
+    def put_back(self) -> None:
+        """Undo what can be undone: all but modes that are left on."""
+        for _, owner, attribute, value in list(self._replaced()):
+            if value is _INHERITED:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, value)
+        for name, (ask, put) in _SETTINGS.items():
+            if ask() != self._settings[name]:
+                put(self._settings[name])
+        for (_, now), then in zip(_GLOBAL_HOOKS, self._hooks, strict=True):
+            now.clear()
+            now.update(then)
+
+    def _replaced(self) -> Iterator[tuple[str, Any, str, Any]]:
+        """The owner's name, the owner, the attribute and what it was."""
+        for name, (owner, code) in self._owners.items():
+            now = vars(owner)
+            for attribute, value in code.items():
+                found = now.get(attribute)
+                if found is not value and not _is_torchs_own(found):
+                    yield name, owner, attribute, value
+            if len(now) == self._sizes[name] or not isinstance(owner, type):
+                continue
+            for attribute, found in list(now.items()):
+                is_new = attribute not in code and _is_code(found) and not _is_torchs_own(found)
+                if is_new and any(attribute in vars(base) for base in owner.__mro__[1:]):
+                    yield name, owner, attribute, _INHERITED
+
+
+def _owners() -> Iterator[tuple[str, Any]]:
+    """The modules, and the classes that they define."""
+    modules = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and (name in _MODULES or name.startswith(_PACKAGES))
+    }
+    yield "torch.Tensor", torch.Tensor
+    for name, module in modules.items():
+        yield name, module
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, type) and value.__module__ == name:
+                yield f"{name}.{attribute}", value
+
+
+def _is_code(value: Any) -> bool:
+    return callable(value) or isinstance(value, staticmethod | classmethod | property)
+
+
+def _is_torchs_own(value: Any) -> bool:
+    """Whether a private part of torch defines it: Dynamo and the exporter to ONNX wrap some methods for good."""
+    return isinstance(value, FunctionType) and str(value.__globals__.get("__name__")).startswith("torch._")
+
+
+def _modes() -> tuple[int, int, bool]:
+    """How many modes for functions and for operations are on, and whether inference mode is."""
+    return (
+        torch._C._len_torch_function_stack(),
+        len(_python_dispatch._get_current_dispatch_mode_stack()),
+        torch.is_inference_mode_enabled(),
+    )

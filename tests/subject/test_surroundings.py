@@ -1,0 +1,118 @@
+"""What a model changes of what all share is noticed and put back, and what torch itself changes is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import timm.layers
+import torch
+from torch.nn import functional as F
+
+from conformance.subject.surroundings import Surroundings
+
+
+def replace_a_function():
+    F.gelu = F.relu
+
+
+def replace_a_method():
+    torch.Tensor.softmax = lambda tensor, *_, **__: tensor
+
+
+def replace_a_builtin():
+    torch.mean = torch.sum
+
+
+def replace_a_layers_method():
+    torch.nn.LayerNorm.forward = lambda _module, x: x
+
+
+def replace_a_class_of_timms():
+    timm.layers.DropPath = torch.nn.Identity
+
+
+def delete_a_function():
+    del F.silu
+
+
+def differentiate_nothing():
+    torch.set_grad_enabled(False)
+
+
+def cast_automatically():
+    torch.set_autocast_enabled("cpu", True)
+
+
+def multiply_coarsely():
+    torch.set_float32_matmul_precision("medium")
+
+
+def listen_everywhere():
+    torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+
+
+CHANGES = {
+    replace_a_function: "torch.nn.functional.gelu",
+    replace_a_method: "torch.Tensor.softmax",
+    replace_a_builtin: "torch.mean",
+    replace_a_layers_method: "torch.nn.modules.normalization.LayerNorm.forward",
+    replace_a_class_of_timms: "timm.layers.DropPath",
+    delete_a_function: "torch.nn.functional.silu",
+    differentiate_nothing: "torch.set_grad_enabled",
+    cast_automatically: "torch.set_autocast_enabled",
+    multiply_coarsely: "torch.set_float32_matmul_precision",
+    listen_everywhere: "torch.nn.modules.module._global_forward_hooks",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_named_and_put_back(change):
+    surroundings = Surroundings()
+    before = torch.nn.functional.gelu, torch.Tensor.softmax, torch.mean, F.silu
+    assert surroundings.changed() == []
+    try:
+        change()
+        assert CHANGES[change] in surroundings.changed()
+    finally:
+        surroundings.put_back()
+    assert surroundings.changed() == []
+    assert (torch.nn.functional.gelu, torch.Tensor.softmax, torch.mean, F.silu) == before
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, lambda: torch.device("meta")])
+def test_a_mode_that_is_left_on_is_noticed(mode):
+    surroundings = Surroundings()
+    with mode():
+        assert "a mode of torch's that is left on" in surroundings.changed()
+    assert surroundings.changed() == []
+
+
+def test_what_is_added_changes_nothing_that_others_have():
+    surroundings = Surroundings()
+    try:
+        torch.Tensor.of_my_own = lambda tensor: tensor
+        assert surroundings.changed() == []
+    finally:
+        del torch.Tensor.of_my_own
+
+
+COMPILED = """
+import torch
+from conformance.subject.surroundings import Surroundings
+
+surroundings, x = Surroundings(), torch.ones(2, 4)
+model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.GELU())
+before = torch.nn.Module.__init__
+torch.compile(model, backend="aot_eager")(x)
+torch.export.export(model, (x,))
+torch.jit.script(model)
+assert torch.nn.Module.__init__ is not before, "Dynamo patches nothing: the exception for it can go"
+print(surroundings.changed())
+"""
+
+
+def test_what_compilers_put_there_for_good_is_torchs_own():
+    ran = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True, timeout=300)
+    assert ran.stdout == "[]\n"
