@@ -58,6 +58,7 @@ class Surroundings:
             self._sizes[name] = len(vars(owner))
         self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
+        self._kernels = _kernels()
         self._modes = _modes()
 
     def changed(self) -> list[str]:
@@ -71,12 +72,13 @@ class Surroundings:
                     for (name, now), then in zip(_GLOBAL_HOOKS, self._hooks, strict=True)
                     if now != then
                 ),
+                *(f"the kernel {name}" for name in _kernels() - self._kernels),
                 *(["a mode of torch's that is left on"] if _modes() != self._modes else []),
             ]
         )
 
     def put_back(self) -> None:
-        """Undo what can be undone: all but modes that are left on."""
+        """Undo what can be undone: all but modes that are left on and kernels, which their library takes away."""
         for _, owner, attribute, value in list(self._replaced()):
             if value is _INHERITED:
                 delattr(owner, attribute)
@@ -127,6 +129,11 @@ def _is_code(value: Any) -> bool:
 def _is_torchs_own(value: Any) -> bool:
     """Whether a private part of torch defines it: Dynamo and the exporter to ONNX wrap some methods for good."""
     return isinstance(value, FunctionType) and str(value.__globals__.get("__name__")).startswith("torch._")
+
+
+def _kernels() -> frozenset[str]:
+    """What `torch.library` has put in place of kernels of torch's own operations, as `aten/gelu/CPU`."""
+    return frozenset(name for name in getattr(torch.library, "_impls", ()) if name.startswith("aten/"))
 
 
 def _modes() -> tuple[int, int, bool]:

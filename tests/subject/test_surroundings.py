@@ -89,6 +89,17 @@ def test_a_mode_that_is_left_on_is_noticed(mode):
     assert surroundings.changed() == []
 
 
+def test_a_kernel_that_takes_the_place_of_torchs_own_is_noticed():
+    surroundings = Surroundings()
+    library = torch.library.Library("aten", "IMPL")
+    try:
+        library.impl("gelu", lambda x, approximate="none": x, "CPU")
+        assert surroundings.changed() == ["the kernel aten/gelu/CPU"]
+    finally:
+        library._destroy()
+    assert surroundings.changed() == []
+
+
 def test_what_is_added_changes_nothing_that_others_have():
     surroundings = Surroundings()
     try:
