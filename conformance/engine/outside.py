@@ -67,7 +67,8 @@ class PythonData(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
         if func in RAW_MEMORY:
-            self._recording.void(f"raw memory was touched by {func.__name__}")
+            # Without a number to give it raises on meta, which a model may catch.
+            self._recording.stray(f"raw memory was touched by {func.__name__}")
         elif func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
         elif func in FROM_PYTHON_DATA:

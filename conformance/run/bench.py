@@ -73,9 +73,29 @@ class Bench:
 
     def parcel(self, model: str, claim_id: str) -> Parcel:
         """The cell, decided now; with a subject's last claim come its facts, when what they need is mostly traced."""
-        broken = self.sentinels.before(model)
+        broken = self._before(model)
         parcel = self.examiner.parcel(model, claim_id, describe=claim_id == self.chosen().claims[-1])
         return msgspec.structs.replace(parcel, broken=broken) if broken else parcel
+
+    def _before(self, model: str) -> tuple[str, ...]:
+        """What came out wrong of sentinels, if it was time to look before this model.
+
+        After a model that changed what all share they are decided as at an end, and a fresh process goes on.
+        """
+        if self.sentinels.is_at(model):
+            return ()
+        self.examiner.close()
+        if self.examiner.changed and self.examiner.is_replaced:
+            broken = self._decided_last()
+            if not broken:  # or it would not be told
+                self.examiner.leave()
+            self.examiner.changed.clear()
+            return broken + self.sentinels.before(model)
+        return self.sentinels.before(model)
+
+    def _decided_last(self) -> tuple[str, ...]:
+        """What came out wrong of sentinels after a model; a process that is not what it was vouches for nothing."""
+        return self.sentinels.heard() if self.examiner.is_as_before else ()
 
     @cached_property
     def sentinels(self) -> Sentinels:
@@ -87,14 +107,12 @@ class Bench:
     def last_words(self) -> tuple[str, ...] | None:
         """What came out wrong of sentinels that are decided after the last model; None where no model was decided.
 
-        A process that its last model changed for others decides no others.
+        One that ends a process in which a model left something for good that changes others is heard no more.
         """
         if "sentinels" not in self.__dict__:
             return None
         self.examiner.close()
-        if self.examiner.changed:
-            return ()
-        return self.sentinels.heard() if self.sentinels.are_due else ()
+        return self._decided_last() if self.sentinels.are_due else ()
 
     def claim(self, claim_id: str) -> Claim:
         """The claim of that id."""

@@ -19,6 +19,7 @@ from conformance.run.bench import INPUT, Bench, WorkerInput
 from conformance.run.items import UNRELIABLE, cell_of
 from conformance.run.parcel import PROPERTY, Parcel, unpack
 from conformance.run.tally import Tally
+from conformance.run.watchdog import Watchdog
 from conformance.run.writer import OtherRun, OutputTaken, OutputUnwritable, UnfinishedRun, Writer
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Controller:
         self._writer: Writer | None = None
         self._shared: tempfile.TemporaryDirectory[str] | None = None
         self._ledger: Ledger | None = None
+        self._watchdog: Watchdog | None = None
         self._nodes: dict[str, Any] = {}
         self._dead: dict[str, tuple[Death, blackbox.Entry]] = {}
         self._deaths_at_start = 0
@@ -78,7 +80,9 @@ class Controller:
             from conformance.run.crashes import Ledger
 
             self._shared = tempfile.TemporaryDirectory(prefix="timm-conformance-")
-            self._ledger = Ledger(self._directory, self._config.getoption("timm_timeout"))
+            timeout = self._config.getoption("timm_timeout")
+            self._ledger = Ledger(self._directory, timeout)
+            self._watchdog = Watchdog(self._directory, timeout, self._nodes)
 
     def pytest_report_header(self) -> str:
         """Say what is judged."""
@@ -116,6 +120,8 @@ class Controller:
 
         worker = node.gateway.id
         death = autopsy(self._directory, worker, _status(node))
+        if self._watchdog is not None and worker in self._watchdog.killed:
+            death = msgspec.structs.replace(death, timed_out=True)
         entry = blackbox.last_entry(self._directory, worker)
         self._dead[worker] = (death, entry)
         if entry.step == blackbox.STARTING:
@@ -226,7 +232,9 @@ class Controller:
             terminalreporter.write_line(f"{left}; the rest is in {output}.partial for --timm-resume")
 
     def pytest_unconfigure(self) -> None:
-        """Let go of files."""
+        """Let go of files and of the watch."""
+        if self._watchdog is not None:
+            self._watchdog.end()
         if self._writer is not None:
             self._writer.leave()
         if self._shared is not None:

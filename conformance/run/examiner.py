@@ -88,7 +88,10 @@ class Examiner:
         """The sentinel at hand in timm's registry."""
         self._surroundings = Surroundings()
         self.changed: list[str] = []
-        """What the last subject changed of what all share; it is put back as far as that can be done."""
+        """What a subject changed of what all share; it is put back as far as that can be done."""
+        self._changed_by = ""
+        self.is_as_before = True
+        """Whether it could be."""
         self._interrupted = False
         self._out_of_memory = cell_of(MemoryError()).cause
         if self._box is not None:
@@ -130,9 +133,10 @@ class Examiner:
                 self._entered.close()
                 gc.enable()
                 gc.collect()
-            self.changed = self._surroundings.changed()
-            if self.changed:
+            if changed := self._surroundings.changed():
+                self.changed, self._changed_by = changed, self._model
                 self._surroundings.put_back()
+                self.is_as_before = not self._surroundings.changed()
             self._note(blackbox.Entry(step=blackbox.IDLE))
 
     def _opened(self, model: str, entry: Entry) -> Examination:
@@ -141,7 +145,8 @@ class Examiner:
             self._examination.cells.update(entry.cells)
             return self._examination
         self.close()
-        self._leave_what_was_changed()
+        if self._surroundings.changed():  # by others, between two subjects, or for good
+            self._surroundings = Surroundings()
         self._model = model
         peak.forget()
         with self._watched(next(iter(CLAIMS))):
@@ -152,17 +157,20 @@ class Examiner:
             self._examination = Examination(model, known=entry.cells, shapes=self._shapes)
         return self._examination
 
-    def _leave_what_was_changed(self) -> None:
-        """Have a fresh process decide what comes after a subject that changed what all share, if there is one to ask.
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a fresh process takes over from one that ends."""
+        return self._box is not None
 
-        Modules that changed it when they were imported do not do so again here, which others rely on that need it.
+    def leave(self) -> None:
+        """Have a fresh process go on after a subject that changed what all share.
+
+        Putting it back is not enough: modules that changed it when they were imported do not do so again here, which
+        others of theirs rely on.
         """
-        if self.changed and self._box is not None:
-            note = f"came after {self._model}, which changed {' and '.join(self.changed[:3])} in its process"
-            self._note(blackbox.Entry(step=blackbox.CLOSING, model=self._model, note=note))
-            os._exit(GAVE_UP)
-        if self._surroundings.changed():  # by others, between two subjects
-            self._surroundings = Surroundings()
+        note = f"came after {self._changed_by}, which changed {' and '.join(self.changed[:3])} in its process"
+        self._note(blackbox.Entry(step=blackbox.CLOSING, model=self._changed_by, note=note))
+        os._exit(GAVE_UP)
 
     def _settled(self, examination: Examination, claim_id: str, entry: Entry) -> Cell:
         """The cell of a claim, its prerequisites one by one before it, so that a death is laid to the right one."""
@@ -214,13 +222,14 @@ class Examiner:
         room = resource.getrlimit(resource.RLIMIT_AS)
         try:
             if self._room is not None:  # for the model alone: without memory, pytest could not tell of it
-                resource.setrlimit(resource.RLIMIT_AS, (self._room, room[1]))
+                resource.setrlimit(resource.RLIMIT_AS, (_at_most(self._room, room[1]), room[1]))
             # Under warnings-as-errors a deprecation would become a verdict.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
         finally:
-            resource.setrlimit(resource.RLIMIT_AS, room)
+            with suppress(ValueError):  # the model lowered what nobody may raise again
+                resource.setrlimit(resource.RLIMIT_AS, room)
             if listening:
                 signal.signal(signal.SIGINT, previous)
             faulthandler.cancel_dump_traceback_later()
@@ -233,14 +242,21 @@ class Examiner:
 
     def _note(self, entry: blackbox.Entry) -> None:
         if self._box is not None:
-            self._box.note(entry)
+            try:
+                self._box.note(entry)
+            except OSError:  # a model has lowered a limit, or closed what was not its own: others need a fresh process
+                os._exit(GAVE_UP)
 
 
 def _room(memory: float) -> int:
     """Bytes of address space: `memory` GB more than is mapped now, for importing torch maps gigabytes."""
     allowed: int = psutil.Process().memory_info().vms + int(memory * 2**30)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    return allowed if hard == resource.RLIM_INFINITY else min(allowed, hard)
+    return _at_most(allowed, hard)
+
+
+def _at_most(wanted: int, hard: int) -> int:
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _in_words(error: BaseException) -> str:

@@ -30,12 +30,16 @@ class Sentinels:
 
     def before(self, model: str) -> tuple[str, ...]:
         """What came out wrong, if it was time to look before this model."""
-        if model == self._model:
+        if self.is_at(model):
             return ()
         self._model = model
         wrong = self.heard() if self._sets == 0 or self._since >= BETWEEN else ()
         self._since += 1
         return wrong
+
+    def is_at(self, model: str) -> bool:
+        """Whether that is the model at hand."""
+        return model == self._model
 
     def heard(self) -> tuple[str, ...]:
         """Decide a set now, and give what came out wrong: nothing, as a rule."""

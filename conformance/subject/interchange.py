@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from conformance.subject.capturing import capturing
-from conformance.subject.passes import tensors_of
+from conformance.subject.passes import form, tensors_of
 from conformance.subject.real import RealPass, RealSubject
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -54,7 +54,8 @@ def by_onnxruntime(subject: RealSubject) -> RealPass:
     def again(_shaking: bool) -> tuple[list[torch.Tensor], torch.dtype]:
         return output, torch.float32
 
-    return RealPass(_like(subject.forward.output, output), None, (), again=again, as_given=output)
+    given_back = _like(subject.forward.output, output)
+    return RealPass(given_back, None, (), again=again, as_given=output, form=form(given_back))
 
 
 def _like(original: object, output: list[torch.Tensor]) -> object:
@@ -66,10 +67,5 @@ def tensors_as_list(subject: RealSubject) -> RealPass:
     """`model(images)` as onnxruntime gives it: one tensor, or a list of tensors."""
     taken = subject.forward
     assert isinstance(taken, RealPass)
-    return RealPass(
-        _like(taken.output, tensors_of(taken.output)),
-        None,
-        taken.unprovable,
-        again=taken.again,
-        as_given=taken.as_given,
-    )
+    listed = _like(taken.output, tensors_of(taken.output))
+    return RealPass(listed, None, taken.unprovable, again=taken.again, as_given=taken.as_given, form=form(listed))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from conformance.engine.ledger import Ledger
 from conformance.engine.operands import PLAIN_TENSORS, Unmodelled
 from conformance.engine.outside import KEEPS_IMAGES, OTHER_THREAD, recording
 from conformance.engine.recordings import WROTE_BEFORE
+from conformance.engine.state import PLAIN
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Pass:
     output: Any
     number: int | None
     unprovable: tuple[str, ...]
+    form: Any = field(kw_only=True)
+    """What it gave but for the numbers in its tensors: see `form`."""
 
     @property
     def depends_on_calls_before(self) -> str | None:
@@ -44,6 +48,7 @@ def run(
     meanwhile the call is made again as well, in case it had nothing to do with the model.
 
     Raises:
+        Unmodelled: Real tensors may go another way, so that not even the output's shapes are known.
         Exception: whatever the call raises.
     """
     given = list(writable)
@@ -84,26 +89,58 @@ def _record(
 ) -> Pass:
     with recording(ledger, *modules, writable=writable) as noted:
         output = call()
+    if noted.strays is not None:
+        raise Unmodelled(noted.strays)
     try:
         number = ledger.result(output)
     except Unmodelled as why:
         noted.void(f"the output has {why}")
         number = None
-    return Pass(output, number, tuple(noted.unprovable))
+    return Pass(output, number, tuple(noted.unprovable), form=form(output))
 
 
 def handed_on(output: Any) -> Any:
     """The output with tensors of its own that look at the same memory, in lists, tuples and mappings of its own.
 
     What is made of those in place (`unsqueeze_`, `pop`) does not reach the output; what is written to the memory does.
+    Objects that are no container, and containers that cannot be copied, are handed on themselves.
     """
-    if isinstance(output, torch.Tensor):
-        return output.detach() if type(output) in PLAIN_TENSORS else output
-    if type(output) in (list, tuple):
-        return type(output)(map(handed_on, output))
-    if type(output) is dict:
-        return {key: handed_on(part) for key, part in output.items()}
+    if type(output) in PLAIN_TENSORS:
+        fresh = output.detach()
+        vars(fresh).update(vars(output))
+        return fresh
+    try:
+        return _copied(output)
+    except Exception:  # noqa: BLE001  # a class of the model's own may refuse it in any way
+        return output
+
+
+def _copied(output: Any) -> Any:
+    if isinstance(output, tuple):
+        parts = map(handed_on, output)
+        return output._make(parts) if hasattr(output, "_make") else type(output)(parts)
+    if isinstance(output, list):
+        items = copy.copy(output)
+        items[:] = map(handed_on, output)
+        return items
+    if isinstance(output, Mapping):
+        entries: Any = copy.copy(output)
+        for key in output:
+            entries[key] = handed_on(output[key])
+        return entries
     return output
+
+
+def form(output: Any) -> Any:
+    """What an output is but for the numbers in its tensors: classes, lengths, keys and plain values, nested alike."""
+    kind = type(output)
+    if isinstance(output, torch.Tensor):
+        return (kind, *sorted(vars(output)))
+    if isinstance(output, Mapping):
+        return (kind, *((repr(key), form(output[key])) for key in output))
+    if isinstance(output, list | tuple):
+        return (kind, *map(form, output))
+    return (kind, repr(output)) if kind in PLAIN else (kind,)
 
 
 def tensors_of(output: Any) -> list[torch.Tensor]:

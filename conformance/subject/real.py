@@ -20,7 +20,7 @@ from conformance.engine import drawing, measure
 from conformance.engine.outside import KEEPS_IMAGES, watching
 from conformance.engine.state import State
 from conformance.subject.build import Uninitialised, named_tensors
-from conformance.subject.passes import FIRST_CALL, Pass, is_of_attribute, tensors_of
+from conformance.subject.passes import FIRST_CALL, Pass, form, is_of_attribute, tensors_of
 from conformance.subject.subject import BATCH, CLASSES, Subject
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def _repeated(
 def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
     """The pass as one that gave `output`, whose tensors are among those that it gave."""
     if not isinstance(taken, RealPass):
-        return replace(taken, output=output, number=subject.ledger.result(output))
+        return replace(taken, output=output, number=subject.ledger.result(output), form=form(output))
     places = {id(tensor): place for place, tensor in enumerate(tensors_of(taken.output))}
     chosen = [places[id(tensor)] for tensor in tensors_of(output)]
 
@@ -79,7 +79,8 @@ def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
         tensors = tensors_of(repeated)
         return [tensors[place] for place in chosen], coarsest
 
-    return replace(taken, output=output, again=again, as_given=[taken.as_given[place] for place in chosen])
+    as_given = [taken.as_given[place] for place in chosen]
+    return replace(taken, output=output, again=again, as_given=as_given, form=form(output))
 
 
 class RealSubject(Subject):
@@ -252,7 +253,7 @@ class RealSubject(Subject):
             return repeated, rounding.coarsest
 
         kept = [tensor.clone() for tensor in tensors_of(output)]
-        return RealPass(output, None, tuple(noticed), again=again, as_given=kept)
+        return RealPass(output, None, tuple(noticed), again=again, as_given=kept, form=form(output))
 
     def _watched(self, call: Callable[[], T], *modules: nn.Module) -> tuple[T, list[str]]:
         with torch.no_grad(), watching(*modules) as noticed:
@@ -309,9 +310,9 @@ class RealSubject(Subject):
         return measure.constants_of(model, self.once("constants", dict[str, torch.Tensor]).keys())
 
     def is_unchanged(self, taken: Pass) -> bool:
-        """Whether the tensors that a call gave are what they were then, bit for bit."""
+        """Whether what a call gave is what it was then, its tensors bit for bit."""
         assert isinstance(taken, RealPass)
-        return are_equal(tensors_of(taken.output), taken.as_given)
+        return form(taken.output) == taken.form and are_equal(tensors_of(taken.output), taken.as_given)
 
     @property
     def headless_forward(self) -> Pass:

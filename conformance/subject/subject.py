@@ -17,7 +17,7 @@ from conformance.engine.outside import differentiating, keeping_bytes, looking, 
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
 from conformance.subject.names import source
-from conformance.subject.passes import Pass, handed_on, run, tensors_of
+from conformance.subject.passes import Pass, form, handed_on, run, tensors_of
 
 T = TypeVar("T")
 
@@ -269,8 +269,9 @@ class Subject:
             return call()
 
     def is_unchanged(self, taken: Pass) -> bool:
-        """Whether the tensors that a call gave still hold what they held then, as far as numbers tell."""
-        return taken.number is None or self.ledger.result(taken.output) == taken.number
+        """Whether what a call gave is what it was then, its tensors as far as numbers tell."""
+        has_its_form = form(taken.output) == taken.form
+        return has_its_form and (taken.number is None or self.ledger.result(taken.output) == taken.number)
 
     @property
     def features(self) -> Pass:

@@ -1,13 +1,16 @@
-"""This module tells what a model changed of what all models of one process share: the code of torch and timm, and
-torch's settings.
+"""This module tells what a model changed of what all models of one process share: the code of torch and timm, their
+settings, and the threads that run.
 
 A model that replaces `torch.nn.functional.gelu` replaces it for every model after it.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
@@ -18,11 +21,27 @@ from torch.utils import _python_dispatch
 
 _MODULES = (
     "torch", "torch._C._nn", "torch.fft", "torch.functional", "torch.linalg", "torch.nn", "torch.nn.functional",
-    "torch.nn.init", "torch.nn.modules", "torch.nn.parameter", "torch.special", "timm", "timm.layers", "timm.models",
+    "torch.nn.init", "torch.nn.modules", "torch.nn.parameter", "torch.special", "torch.autograd", "torch.export",
+    "torch.compiler", "torch.jit", "torch.utils.checkpoint", "timm", "timm.layers", "timm.models",
 )  # fmt: skip
-"""Those whose functions and classes models are made of."""
+"""Those whose functions and classes models are made of, and claims use."""
 _PACKAGES = ("torch.nn.modules.", "timm.layers.", "timm.models.")
 """Those that count with all that is in them."""
+_TORCHS_OWN = frozenset(
+    {
+        ("torch.nn.modules.module.Module", "__init__"), ("torch.nn.modules.module.Module", "__setstate__"),
+        ("torch.jit", "trace"), ("torch.jit", "trace_module"), ("torch.jit", "_get_trace_graph"),
+    }
+)  # fmt: skip
+"""What Dynamo and the exporter to ONNX wrap for good, once they are used."""
+_FLAGS = "timm.layers.config"
+"""The module whose variables are timm's settings (`set_fused_attn`)."""
+
+
+def _limit(number: int, wanted: tuple[int, int]) -> None:
+    with suppress(ValueError):  # what was lowered for good
+        resource.setrlimit(number, wanted)
+
 
 _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch.set_grad_enabled": (torch.is_grad_enabled, torch._C._set_grad_enabled),
@@ -34,6 +53,12 @@ _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu"),
     ),
     "torch.autograd.set_detect_anomaly": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "sys.setrecursionlimit": (sys.getrecursionlimit, sys.setrecursionlimit),
+    **{
+        f"resource.{name}": (partial(resource.getrlimit, number), partial(_limit, number))
+        for name, number in vars(resource).items()
+        if name.startswith("RLIMIT_")
+    },
 }  # fmt: skip
 """What is set for the whole process, or for its main thread: how it is asked for and set."""
 
@@ -53,13 +78,14 @@ class Surroundings:
         self._owners: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._sizes: dict[str, int] = {}
         for name, owner in _owners():
-            code = {attribute: value for attribute, value in vars(owner).items() if _is_code(value)}
+            code = {attribute: value for attribute, value in vars(owner).items() if _is_code(value) or name == _FLAGS}
             self._owners[name] = owner, code
             self._sizes[name] = len(vars(owner))
         self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
         self._kernels = _kernels()
         self._modes = _modes()
+        self._threads = set(threading.enumerate())
 
     def changed(self) -> list[str]:
         """The names of what is another now, sorted. What is new under a name of its own changes nobody else."""
@@ -73,12 +99,13 @@ class Surroundings:
                     if now != then
                 ),
                 *(f"the kernel {name}" for name in _kernels() - self._kernels),
+                *(f"the thread {thread.name}" for thread in set(threading.enumerate()) - self._threads),
                 *(["a mode of torch's that is left on"] if _modes() != self._modes else []),
             ]
         )
 
     def put_back(self) -> None:
-        """Undo what can be undone: all but modes that are left on and kernels, which their library takes away."""
+        """Undo what can be undone: all but threads, modes that are left on, and kernels of a library that lives on."""
         for _, owner, attribute, value in list(self._replaced()):
             if value is _INHERITED:
                 delattr(owner, attribute)
@@ -97,12 +124,12 @@ class Surroundings:
             now = vars(owner)
             for attribute, value in code.items():
                 found = now.get(attribute)
-                if found is not value and not _is_torchs_own(found):
+                if found is not value and not _is_torchs_own(name, attribute, found):
                     yield name, owner, attribute, value
             if len(now) == self._sizes[name] or not isinstance(owner, type):
                 continue
             for attribute, found in list(now.items()):
-                is_new = attribute not in code and _is_code(found) and not _is_torchs_own(found)
+                is_new = attribute not in code and _is_code(found)
                 if is_new and any(attribute in vars(base) for base in owner.__mro__[1:]):
                     yield name, owner, attribute, _INHERITED
 
@@ -126,9 +153,10 @@ def _is_code(value: Any) -> bool:
     return callable(value) or isinstance(value, staticmethod | classmethod | property)
 
 
-def _is_torchs_own(value: Any) -> bool:
-    """Whether a private part of torch defines it: Dynamo and the exporter to ONNX wrap some methods for good."""
-    return isinstance(value, FunctionType) and str(value.__globals__.get("__name__")).startswith("torch._")
+def _is_torchs_own(owner: str, attribute: str, value: Any) -> bool:
+    """Whether it is one of `_TORCHS_OWN`, and torch defines it."""
+    is_of_torch = isinstance(value, FunctionType) and str(value.__globals__.get("__name__")).startswith("torch.")
+    return is_of_torch and (owner, attribute) in _TORCHS_OWN
 
 
 def _kernels() -> frozenset[str]:

@@ -30,12 +30,9 @@ def unused_parameters(subject: Subject) -> list[str]:
         nodes = _graph_of(outputs)
         reached = {id(node.variable) for node in nodes if hasattr(node, "variable")}
         if any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in nodes):
-            # A function of the model's own may give nothing back.
-            seeds = [torch.ones_like(tensor) for tensor in outputs]
-            parameters = [parameter for _, parameter in trainable]
-            gradients = torch.autograd.grad(outputs, parameters, seeds, allow_unused=True)
-            given = zip(parameters, gradients, strict=True)
-            reached = {id(parameter) for parameter, gradient in given if gradient is not None}
+            # A function of the model's own may give nothing back. Reentrant checkpoints refuse `torch.autograd.grad`.
+            torch.autograd.backward(outputs, [torch.ones_like(tensor) for tensor in outputs])
+            reached = {id(parameter) for _, parameter in trainable if parameter.grad is not None}
     return sorted(name for name, parameter in trainable if id(parameter) not in reached)
 
 
