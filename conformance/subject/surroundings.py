@@ -85,7 +85,7 @@ class Surroundings:
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
         self._kernels = _kernels()
         self._modes = _modes()
-        self._threads = set(threading.enumerate())
+        self._threads = _threads()
 
     def changed(self) -> list[str]:
         """The names of what is another now, sorted. What is new under a name of its own changes nobody else."""
@@ -99,7 +99,7 @@ class Surroundings:
                     if now != then
                 ),
                 *(f"the kernel {name}" for name in _kernels() - self._kernels),
-                *(f"the thread {thread.name}" for thread in set(threading.enumerate()) - self._threads),
+                *(f"the thread {thread.name}" for thread in _threads() - self._threads),
                 *(["a mode of torch's that is left on"] if _modes() != self._modes else []),
             ]
         )
@@ -162,6 +162,19 @@ def _is_torchs_own(owner: str, attribute: str, value: Any) -> bool:
 def _kernels() -> frozenset[str]:
     """What `torch.library` has put in place of kernels of torch's own operations, as `aten/gelu/CPU`."""
     return frozenset(name for name in getattr(torch.library, "_impls", ()) if name.startswith("aten/"))
+
+
+def _threads() -> set[threading.Thread]:
+    """The threads that run, but for those of libraries that keep some for later calls."""
+    return {thread for thread in threading.enumerate() if _package_of(thread) not in _KEEPING_THREADS}
+
+
+_KEEPING_THREADS = frozenset({"concurrent", "multiprocessing", "torch", "tqdm"})
+
+
+def _package_of(thread: threading.Thread) -> str:
+    work = getattr(thread, "_target", None) or type(thread)  # what it runs, where that is no method of its own
+    return str(getattr(work, "__module__", "")).partition(".")[0]
 
 
 def _modes() -> tuple[int, int, bool]:
