@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from conformance.claims.claim import ON_META, Claim, undecided, violated
 from conformance.record import Cell
-from conformance.subject import NotRepeated, Unmodelled
+from conformance.subject import NotRepeated, Strayed, Unmodelled
 from conformance.subject.refusals import SOURCE_PLACE, is_of_meta, is_raised_by_a_statement
 
 LONGEST_REASON = 400
@@ -63,6 +63,8 @@ def _cell_of(error: BaseException) -> Cell:
     cause = digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
     if isinstance(error, NotRepeated):
         return undecided(f"with other rounding errors it raises {reason}", cause=cause)
+    if isinstance(error, Strayed):
+        return undecided(f"{ON_META}: {reason}", cause=cause)
     if isinstance(error, Unmodelled):
         return undecided(f"no number stands for {reason}", cause=cause)
     if is_of_meta(_text(error)):

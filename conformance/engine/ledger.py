@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from conformance.engine.open_layouts import OpenLayouts
 from conformance.engine.operands import (
     Unmodelled,
     contiguous_geometry,
@@ -34,6 +35,7 @@ class Ledger:
         self.known_bytes: dict[int, str] = {}
         """For storages that were real once, by address: the digest of the bytes that they held."""
         self.shapes = Shapes() if shapes is None else shapes
+        self.layouts = OpenLayouts()
 
     def content(self, storage: torch.UntypedStorage) -> int:
         """The number of what the storage holds; one never seen holds something unknown."""

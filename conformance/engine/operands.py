@@ -15,6 +15,10 @@ class Unmodelled(Exception):  # a fact about a computation, not a fault of the p
     """Something that value numbering cannot express: its result must equal nothing."""
 
 
+class Strayed(Unmodelled):
+    """Real tensors may go another way than those of the meta device: not even dtypes and shapes are known."""
+
+
 DTYPE_NAMES = {value: str(value) for value in vars(torch).values() if isinstance(value, torch.dtype)}
 
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import Unmodelled
+from conformance.engine.open_layouts import OpenLayouts
+from conformance.engine.operands import Strayed
 from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.state import State
 from conformance.engine.threads import OtherThreads
@@ -41,7 +42,14 @@ RAW_MEMORY = frozenset(
     }
 )
 INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
-WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING
+COPYING_AS_IT_LIES = frozenset(
+    {
+        torch.Tensor.contiguous, torch.Tensor.flatten, torch.Tensor.ravel, torch.Tensor.reshape,
+        torch.Tensor.reshape_as, torch.Tensor.to, torch.flatten, torch.ravel, torch.reshape,
+    }
+)  # fmt: skip
+"""What gives a copy or looks at the same memory, as its argument lies."""
+WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | COPYING_AS_IT_LIES
 
 
 AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
@@ -54,9 +62,10 @@ class PythonData(TorchFunctionMode):
     CPU they have bytes, and the copy that follows is dispatched.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, layouts: OpenLayouts | None = None) -> None:
         super().__init__()
         self._recording = recording
+        self._layouts = layouts
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -69,6 +78,11 @@ class PythonData(TorchFunctionMode):
         if func in RAW_MEMORY:
             # Without a number to give it raises on meta, which a model may catch.
             self._recording.stray(f"raw memory was touched by {func.__name__}")
+        elif func in COPYING_AS_IT_LIES:
+            result = func(*args, **kwargs)
+            if self._layouts is not None and args:
+                self._layouts.ask(args[0], result)
+            return result
         elif func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
         elif func in FROM_PYTHON_DATA:
@@ -114,7 +128,7 @@ def looking(ledger: Ledger) -> Iterator[None]:
     What is written meanwhile holds something unknown afterwards.
 
     Raises:
-        Unmodelled: Real tensors may go another way.
+        Strayed: Real tensors may go another way.
     """
     with torch.no_grad(), _unnumbered(ledger):
         yield
@@ -125,7 +139,7 @@ def differentiating(ledger: Ledger) -> Iterator[None]:
     """Run the body as `looking` does, with gradients.
 
     Raises:
-        Unmodelled: Real tensors may go another way.
+        Strayed: Real tensors may go another way.
     """
     with torch.enable_grad(), _unnumbered(ledger):
         yield
@@ -137,7 +151,7 @@ def _unnumbered(ledger: Ledger) -> Iterator[None]:
     with _autocast_is_noticed(taken), PythonData(taken), Tracer(ledger, taken):
         yield
     if taken.strays is not None:
-        raise Unmodelled(taken.strays)
+        raise Strayed(taken.strays)
 
 
 @contextmanager
@@ -156,7 +170,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
             _unseen_work_is_noticed(taken),
             _autocast_is_noticed(taken),
             torch.no_grad(),
-            PythonData(taken),
+            PythonData(taken, ledger.layouts),
             Tracer(ledger, taken),
         ):
             yield taken

@@ -44,6 +44,9 @@ CONSTANT = frozenset(
 )  # fmt: skip
 """Classes whose objects are compared by identity alone: they hold nothing, or nothing that a model computes with."""
 
+DEPTH = 3
+"""Levels of what stands in the globals of a file that are looked at."""
+
 LIMIT = 1_000_000
 """Objects that are looked at; a model that holds more cannot be watched."""
 
@@ -69,7 +72,8 @@ class State:
 
     That is every attribute and whatever can be reached from it (containers, objects, functions with what they close
     over, modules that are no submodules, arrays and tensors by their bytes where they have any), what the modules'
-    classes hold, and, two levels deep, the globals of the Python modules that define these classes.
+    classes hold, and, three levels deep, the globals of the Python modules that define these classes, with the classes
+    that are defined there.
     """
 
     def __init__(self, modules: Iterable[torch.nn.Module], *, reads_bytes: bool = True) -> None:
@@ -129,27 +133,37 @@ class _Held:
                 if seen is not None:
                     self._look_into(value, seen)
                 else:
-                    self._look_at_global(value, kind)
+                    self._look_at_global(value, kind, DEPTH)
         except Unwatchable as why:
             self.unwatchable = str(why)
 
-    def _look_at_global(self, value: Any, kind: type) -> None:
-        """Two levels of containers, the attributes of functions and plain objects, and what is compared by value."""
+    def _look_at_global(self, value: Any, kind: type, depth: int) -> None:
+        """So many levels of containers and plain objects, and what is compared by value."""
+        if kind in FACTS:
+            self.inside.append(FACTS[kind](value))
+            return
+        items = self._of_global(value, kind)
+        self.inside.extend(items)
+        for item in items if depth > 1 else ():
+            if type(item) not in PLAIN:
+                self._look_at_global(item, type(item), depth - 1)
+        if len(self.inside) > LIMIT:
+            raise Unwatchable("more objects than can be watched")
+
+    def _of_global(self, value: Any, kind: type) -> list[Any]:
         container = _container_of(kind)
         if container is not None:
-            for item in CONTAINERS[container](value):
-                self.inside.append(item)
-                if type(item) in CONTAINERS:
-                    self.inside.extend(CONTAINERS[type(item)](item))
-        elif kind in FACTS:
-            self.inside.append(FACTS[kind](value))
-        elif kind is types.FunctionType:
-            if value.__dict__:
-                self.inside.extend(_of_dict(value.__dict__))
-        elif kind is types.SimpleNamespace or not (kind in CONSTANT or kind in LOOKS or _is_of_others(kind)):
+            return list(CONTAINERS[container](value))
+        if kind is types.FunctionType:
+            return _of_dict(value.__dict__) if value.__dict__ else []
+        if issubclass(kind, type):
+            if getattr(value, "__module__", None) != self.name:  # looked at where it is at home, if at all
+                return []
+            return [held for name, held in vars(value).items() if not name.startswith("__")]
+        if kind is types.SimpleNamespace or not (kind in CONSTANT or kind in LOOKS or _is_of_others(kind)):
             own = getattr(value, "__dict__", None)
-            if type(own) is dict:
-                self.inside.extend(_of_dict(own))
+            return _of_dict(own) if type(own) is dict else []
+        return []
 
     def _look_into(self, value: Any, seen: set[int]) -> None:
         inside, pending = self.inside, [value]

@@ -17,6 +17,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.ledger import Ledger
+from conformance.engine.open_layouts import LAID_OUT_ALIKE, WRITTEN
 from conformance.engine.operands import (
     PLAIN_TENSORS,
     Unmodelled,
@@ -220,7 +221,11 @@ class _Call:
         try:
             self._enter_writes()
             if self.recording.is_numbered:
-                self._enter_results([tensor for tensor in results if tensor.is_meta])
+                on_meta = [tensor for tensor in results if tensor.is_meta]
+                self.ledger.layouts.enter(
+                    self.tensors, on_meta, are_laid_out_alike=known.is_pointwise or known.packet in LAID_OUT_ALIKE
+                )
+                self._enter_results(on_meta)
         except Unmodelled as why:
             self.recording.void(str(why))
 
@@ -252,6 +257,8 @@ class _Call:
                 storage._cdata not in self.recording.writable
             ):
                 self.recording.void(WROTE_BEFORE)
+            if self.ledger.layouts.may_be_shared(storage):
+                self.recording.stray(WRITTEN)
             if self.known.packet in RESIZERS:
                 if storage.nbytes() != before:
                     self.ledger.hold(storage, self.ledger.values.fresh("memory grown by resize_"))

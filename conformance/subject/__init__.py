@@ -1,6 +1,6 @@
 """This package is the subject: one timm model, what it builds and traces, each once. Only it knows timm."""
 
-from conformance.engine.operands import Unmodelled
+from conformance.engine.operands import Strayed, Unmodelled
 from conformance.engine.shapes import Shapes
 from conformance.engine.threads import leave_out_threads
 from conformance.subject.names import NoName, names
@@ -16,6 +16,7 @@ __all__ = [
     "Pass",
     "RealSubject",
     "Shapes",
+    "Strayed",
     "Subject",
     "Unmodelled",
     "leave_out_threads",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import PLAIN_TENSORS, Unmodelled
+from conformance.engine.operands import PLAIN_TENSORS, Strayed, Unmodelled
 from conformance.engine.outside import KEEPS_IMAGES, OTHER_THREAD, recording
 from conformance.engine.recordings import WROTE_BEFORE
 from conformance.engine.state import PLAIN
@@ -48,7 +48,7 @@ def run(
     meanwhile the call is made again as well, in case it had nothing to do with the model.
 
     Raises:
-        Unmodelled: Real tensors may go another way, so that not even the output's shapes are known.
+        Strayed: Real tensors may go another way, so that not even the output's shapes are known.
         Exception: whatever the call raises.
     """
     given = list(writable)
@@ -90,7 +90,7 @@ def _record(
     with recording(ledger, *modules, writable=writable) as noted:
         output = call()
     if noted.strays is not None:
-        raise Unmodelled(noted.strays)
+        raise Strayed(noted.strays)
     try:
         number = ledger.result(output)
     except Unmodelled as why:
