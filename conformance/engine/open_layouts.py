@@ -50,6 +50,10 @@ class OpenLayouts:
         ):
             self._open.update(result.untyped_storage()._cdata for result in results)
 
+    def open(self, tensor: torch.Tensor) -> None:
+        """Say that real memory may lie otherwise."""
+        self._open.add(tensor.untyped_storage()._cdata)
+
     def is_open(self, tensor: torch.Tensor) -> bool:
         """Whether real memory may lie otherwise."""
         return tensor.untyped_storage()._cdata in self._open

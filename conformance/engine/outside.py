@@ -49,7 +49,9 @@ COPYING_AS_IT_LIES = frozenset(
     }
 )  # fmt: skip
 """What gives a copy or looks at the same memory, as its argument lies."""
-WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | COPYING_AS_IT_LIES
+LYING_AS_KERNELS_LIKE = frozenset({torch.nn.functional.scaled_dot_product_attention})
+"""What another kernel computes on a real device, which lays its result out in a way of its own."""
+WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE
 
 
 AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
@@ -76,12 +78,22 @@ class PythonData(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
         if func in RAW_MEMORY:
-            # Without a number to give it raises on meta, which a model may catch.
-            self._recording.stray(f"raw memory was touched by {func.__name__}")
+            self._recording.void(f"raw memory was touched by {func.__name__}")
+            try:
+                return func(*args, **kwargs)
+            except Exception as error:
+                # As with an operation: the model may catch it, and real tensors have memory to give.
+                self._recording.stray(f"what the model does after {func.__name__} raised {type(error).__name__}")
+                raise
         elif func in COPYING_AS_IT_LIES:
             result = func(*args, **kwargs)
             if self._layouts is not None and args:
                 self._layouts.ask(args[0], result)
+            return result
+        elif func in LYING_AS_KERNELS_LIKE:
+            result = func(*args, **kwargs)
+            if self._layouts is not None:
+                self._layouts.open(result)
             return result
         elif func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])

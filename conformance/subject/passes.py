@@ -57,7 +57,7 @@ def run(
         OTHER_THREAD in attempts[-1].unprovable or (_kept(attempts[-1]) and not any(map(_kept, attempts[:-1])))
     ):
         if OTHER_THREAD in attempts[-1].unprovable:
-            time.sleep(PAUSE)
+            time.sleep(PAUSE * len(attempts) ** 2)
         attempts.append(_record(ledger, call, modules, given))
     taken = attempts[-1]
     if any(map(_kept, attempts)) and any(attempt.number != taken.number for attempt in attempts):
@@ -70,7 +70,7 @@ def run(
 FIRST_CALL = "the first call computes something else than the second"
 MOST_ATTEMPTS = 5
 PAUSE = 0.05
-"""Seconds before a call is made again because another thread worked."""
+"""Seconds before a call is made again because another thread worked; each time more."""
 
 
 def _kept(taken: Pass) -> bool:

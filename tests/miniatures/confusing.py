@@ -8,6 +8,7 @@ import gc
 import mmap
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -134,13 +135,22 @@ def leave_inference_mode_on():
     globals()["left on"] = mode
 
 
+def lower_a_limit_for_good():
+    resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+
+
+def allow_no_recursion():
+    sys.setrecursionlimit(300)
+
+
 _registered("a_fault_abort_in_build", dies_in_build(os.abort))
 _registered("a_fault_bus_in_build", dies_in_build(read_beyond_the_file))
 _registered("b_alarm_in_forward", dies_in_forward(ring_later))
 for _deed in (
-    close_standard_streams, count_in_double, differentiate_nothing, exit_at_the_end,
+    allow_no_recursion, close_standard_streams, count_in_double, differentiate_nothing, exit_at_the_end,
     forget_the_environment, forget_the_path, ignore_signals, leave_a_child, leave_a_child_of_its_own_session,
-    leave_a_thread, leave_inference_mode_on, leave_scratch, never_collect, raise_warnings, replace_linear,
+    leave_a_thread, leave_inference_mode_on, leave_scratch, lower_a_limit_for_good, never_collect, raise_warnings,
+    replace_linear,
     seed_everything, stand_nowhere, talk, work_on_meta, write_to_nowhere,
 ):  # fmt: skip
     _registered(f"confusing_{_deed.__name__}", dies_in_forward(_deed))

@@ -1,6 +1,7 @@
 """Registered models that end, block or confuse the process that builds or runs them, and lawful ones beside them."""
 
 import ctypes
+import faulthandler
 import os
 import re
 import signal
@@ -131,6 +132,11 @@ def kill_the_process_of_ray():
             time.sleep(60)
 
 
+def stop_the_watch_and_spin():
+    faulthandler.cancel_dump_traceback_later()
+    spin()
+
+
 def dawdle():
     time.sleep(float(os.environ.get("DYING_SECONDS", "0")))
 
@@ -146,6 +152,8 @@ _registered("dying_gil_hang_in_build", dies_in_build(block_holding_the_gil))
 _registered("dying_regex_hang_in_build", dies_in_build(backtrack))
 _registered("dying_hostile_text_in_build", dies_in_build(raise_hostile_text))
 _registered("dying_interrupt_in_build", dies_in_build(raises(KeyboardInterrupt())))
+_registered("dying_unwatched_hang_in_forward", dies_in_forward(stop_the_watch_and_spin))
+_registered("dying_stopped_process_in_forward", dies_in_forward(lambda: os.kill(os.getpid(), signal.SIGSTOP)))
 _registered("dying_only_once_in_build", dies_in_build(die_the_first_time))
 _registered("lawful_tiny_a", _lawful)
 _registered("lawful_tiny_b", _lawful)

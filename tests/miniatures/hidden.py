@@ -21,6 +21,30 @@ from torch.utils import _python_dispatch
 from tests.miniatures.contract import Conv, Distilled, Tokens
 from tests.miniatures.mutants import breaks, whole
 
+# State in the globals of a file, in a class there and three levels deep
+
+
+class Calls:
+    made = 0
+
+
+@breaks("deterministic_in_eval")
+class counts_in_a_class_that_is_no_module(Conv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Calls.made += 1
+        return super().forward(x) * (1 if Calls.made < 3 else 2)
+
+
+DEEP = {"calls": {"by": {"n": 0}}}
+
+
+@breaks("deterministic_in_eval")
+class counts_deep_in_a_dictionary(Conv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        DEEP["calls"]["by"]["n"] += 1
+        return super().forward(x) * (1 if DEEP["calls"]["by"]["n"] < 3 else 2)
+
+
 # Work behind the tracer's back
 
 POOL = ThreadPoolExecutor(1)

@@ -7,12 +7,14 @@ import threading
 import types
 import warnings
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from tests.miniatures.contract import WIDTH, Conv, linear
 
@@ -204,6 +206,56 @@ class head_writes_and_composes_all_the_same(Conv):
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         x = self.pool(x.mul_(2))
         return x if pre_logits else self.fc(x)
+
+
+class Results(OrderedDict[str, torch.Tensor]):
+    pass
+
+
+@lawful("head_composes", "classifier_consistent", "classifier_named", "reset_to_pooled")
+class takes_its_features_out_of_a_dictionary_of_its_own(Conv):
+    """Each claim hands the features to a head that empties them: that is `head_is_pure`'s alone."""
+
+    def forward_features(self, x: torch.Tensor) -> Any:
+        return Results(out=super().forward_features(x))
+
+    def forward_head(self, x: Any, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x.pop("out"))
+        return x if pre_logits else self.fc(x)
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@lawful("head_composes", "classifier_consistent", "classifier_named", "reset_to_pooled")
+class turns_its_features_in_place(Conv):
+    def forward_features(self, x: torch.Tensor) -> Any:
+        x = super().forward_features(x)
+        return Pair(x, x + 1)
+
+    def forward_head(self, x: Any, pre_logits: bool = False) -> torch.Tensor:
+        x = x.first.transpose_(1, 2).mean((1, 3))
+        return x if pre_logits else self.fc(x)
+
+
+@lawful("head_composes", "head_is_pure", "classifier_consistent")
+class keeps_a_note_on_its_features(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward_features(x)
+        x.scale = 2.0
+        return x
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = self.pool(x) * x.scale
+        return x if pre_logits else self.fc(x)
+
+
+@lawful("uses_all_parameters")
+class computes_a_layer_twice_to_save_memory(Conv):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(super().forward_features, x.requires_grad_(), use_reentrant=True)
 
 
 def swish(x: torch.Tensor) -> torch.Tensor:

@@ -173,6 +173,49 @@ class head_reshapes_in_place(Conv):
 
 
 @breaks("head_is_pure")
+class head_notes_what_it_did(Conv):
+    def forward_features(self, x: torch.Tensor) -> dict[str, Any]:
+        return {"x": super().forward_features(x), "pooled": False}
+
+    def forward_head(self, x: dict[str, Any], pre_logits: bool = False) -> torch.Tensor:
+        pooled = self.pool(x["x"]) * (2 if x["pooled"] else 1)
+        x["pooled"] = True
+        return pooled if pre_logits else self.fc(pooled)
+
+
+@breaks("head_is_pure")
+class head_takes_away_what_is_no_tensor(Conv):
+    def forward_features(self, x: torch.Tensor) -> list[Any]:
+        return [super().forward_features(x), None]
+
+    def forward_head(self, x: list[Any], pre_logits: bool = False) -> torch.Tensor:
+        x.pop()
+        pooled = self.pool(x[0])
+        return pooled if pre_logits else self.fc(pooled)
+
+
+@breaks("head_is_pure")
+class head_marks_the_tensor(Conv):
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        pooled = self.pool(x) * (2 if getattr(x, "seen", False) else 1)
+        x.seen = True
+        return pooled if pre_logits else self.fc(pooled)
+
+
+@breaks("features_width", "pre_logits_pooled")
+class falls_back_where_numbers_are_missing(Conv):
+    """Real tensors have twice the channels that meta tensors are given after what the model catches."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward_features(x)
+        try:
+            float(x.sum())
+        except RuntimeError:
+            return x
+        return torch.cat([x, x], 1)
+
+
+@breaks("head_is_pure")
 class head_takes_from_the_list(Conv):
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         features = super().forward_features(x)

@@ -30,7 +30,7 @@ def cells(dying):
 
 def test_the_run_ends_and_every_cell_has_a_verdict(dying, cells):
     assert dying.status == 0, dying.said
-    assert len(cells) == 12
+    assert len(cells) == 14
     assert all(set(record) == {"builds", "forward_features_runs"} for record in cells.values())
     assert not dying.partial.exists()
 
@@ -54,6 +54,8 @@ def test_workers_died_more_often_than_xdist_restarts_them_by_default(dying):
         ),
         ("dying_gil_hang_in_build", "builds", "undecided", ("within 6 s in block_holding_the_gil of dying.py", NOTE)),
         ("dying_regex_hang_in_build", "builds", "undecided", ("within 6 s in backtrack of dying.py", NOTE)),
+        ("dying_unwatched_hang_in_forward", "forward_features_runs", "undecided", ("did not end within 6 s", NOTE)),
+        ("dying_stopped_process_in_forward", "forward_features_runs", "undecided", ("did not end within 6 s", NOTE)),
         ("dying_hostile_text_in_build", "builds", "violated", ("RuntimeError",)),
         ("dying_interrupt_in_build", "builds", "undecided", ("KeyboardInterrupt", NOTE)),
         ("dying_memory_in_forward", "forward_features_runs", "undecided", ("memory ran out",)),

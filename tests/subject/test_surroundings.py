@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm.layers
@@ -49,6 +52,27 @@ def multiply_coarsely():
     torch.set_float32_matmul_precision("medium")
 
 
+def fuse_no_attention():
+    timm.layers.set_fused_attn(False)
+
+
+def wrap_a_function_with_torchs_own():
+    F.group_norm = torch.compiler.disable(F.group_norm)
+
+
+def script_nothing():
+    torch.jit.script = lambda module, *_, **__: module
+
+
+def allow_no_recursion():
+    sys.setrecursionlimit(500)
+
+
+def lower_a_limit():
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0 if soft else 1024, hard))
+
+
 def listen_everywhere():
     torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
 
@@ -63,6 +87,11 @@ CHANGES = {
     differentiate_nothing: "torch.set_grad_enabled",
     cast_automatically: "torch.set_autocast_enabled",
     multiply_coarsely: "torch.set_float32_matmul_precision",
+    fuse_no_attention: "timm.layers.config._USE_FUSED_ATTN",
+    wrap_a_function_with_torchs_own: "torch.nn.functional.group_norm",
+    script_nothing: "torch.jit.script",
+    allow_no_recursion: "sys.setrecursionlimit",
+    lower_a_limit: "resource.RLIMIT_CORE",
     listen_everywhere: "torch.nn.modules.module._global_forward_hooks",
 }
 
@@ -98,6 +127,16 @@ def test_a_kernel_that_takes_the_place_of_torchs_own_is_noticed():
     finally:
         library._destroy()
     assert surroundings.changed() == []
+
+
+def test_a_thread_of_a_models_own_is_noticed_and_one_of_a_librarys_is_not():
+    surroundings, ended = Surroundings(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        assert surroundings.changed() == []
+        threading.Thread(target=lambda: ended.wait(), name="mine", daemon=True).start()
+        assert surroundings.changed() == ["the thread mine"]
+        ended.set()
 
 
 def test_what_is_added_changes_nothing_that_others_have():
