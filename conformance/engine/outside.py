@@ -88,12 +88,14 @@ class PythonData(TorchFunctionMode):
         elif func in COPYING_AS_IT_LIES:
             result = func(*args, **kwargs)
             if self._layouts is not None and args:
-                self._layouts.ask(args[0], result)
+                with torch._C.DisableTorchFunction():  # another mode of ours would see memory touched
+                    self._layouts.ask(args[0], result)
             return result
         elif func in LYING_AS_KERNELS_LIKE:
             result = func(*args, **kwargs)
             if self._layouts is not None:
-                self._layouts.open(result)
+                with torch._C.DisableTorchFunction():
+                    self._layouts.open(result)
             return result
         elif func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
