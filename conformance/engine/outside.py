@@ -18,7 +18,7 @@ from torch.utils import _python_dispatch
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.open_layouts import OpenLayouts
-from conformance.engine.operands import Strayed
+from conformance.engine.operands import PLAIN_TENSORS, Strayed
 from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.state import State
 from conformance.engine.threads import OtherThreads
@@ -87,13 +87,13 @@ class PythonData(TorchFunctionMode):
                 raise
         elif func in COPYING_AS_IT_LIES:
             result = func(*args, **kwargs)
-            if self._layouts is not None and args:
+            if self._layouts is not None and {type(one) for one in (*args[:1], result)} <= set(PLAIN_TENSORS):
                 with torch._C.DisableTorchFunction():  # another mode of ours would see memory touched
-                    self._layouts.ask(args[0], result)
+                    self._layouts.ask(args[0] if args else kwargs["input"], result)
             return result
         elif func in LYING_AS_KERNELS_LIKE:
             result = func(*args, **kwargs)
-            if self._layouts is not None:
+            if self._layouts is not None and type(result) in PLAIN_TENSORS:
                 with torch._C.DisableTorchFunction():
                     self._layouts.open(result)
             return result
