@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import digest_of_bytes
+from conformance.engine.operands import Unmodelled, digest_of_bytes
 from conformance.engine.rewrites import stored
 from conformance.engine.state import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
@@ -121,6 +122,9 @@ def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
     """Move parameters and buffers that were made on the CPU to the meta device, storage by storage, keeping ties.
 
     The ledger remembers a digest of the bytes that each storage held.
+
+    Raises:
+        Unmodelled: A parameter or buffer has no shape before the first call (`torch.nn.LazyLinear`).
     """
     storages: dict[int, torch.UntypedStorage] = {}
     moved: dict[int, torch.Tensor] = {}
@@ -128,6 +132,8 @@ def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
         kinds: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for tensors in kinds:
             for name, tensor in tensors.items():
+                if is_lazy(tensor):
+                    raise Unmodelled(f"{name} of {type(module).__name__}, which gets a shape at its first call")
                 if tensor is None or tensor.device.type != "cpu":
                     continue
                 if id(tensor) not in moved:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from conformance.engine.held import PLAIN
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import PLAIN_TENSORS, Strayed, Unmodelled
 from conformance.engine.outside import KEEPS_IMAGES, OTHER_THREAD, recording
 from conformance.engine.recordings import WROTE_BEFORE
-from conformance.engine.state import PLAIN
 
 
 @dataclass(frozen=True)

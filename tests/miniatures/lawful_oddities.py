@@ -208,6 +208,13 @@ class head_writes_and_composes_all_the_same(Conv):
         return x if pre_logits else self.fc(x)
 
 
+@lawful("builds")
+class learns_the_width_of_its_classifier_from_its_first_images(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.fc = nn.LazyLinear(self.num_classes)
+
+
 class Results(OrderedDict[str, torch.Tensor]):
     pass
 
