@@ -51,7 +51,12 @@ COPYING_AS_IT_LIES = frozenset(
 """What gives a copy or looks at the same memory, as its argument lies."""
 LYING_AS_KERNELS_LIKE = frozenset({torch.nn.functional.scaled_dot_product_attention})
 """What another kernel computes on a real device, which lays its result out in a way of its own."""
-WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE
+TELLING_HOW_IT_LIES = frozenset(
+    {torch.Tensor.as_strided, torch.Tensor.is_contiguous, torch.Tensor.stride, torch.as_strided}
+)
+"""What depends on how its argument lies."""
+OF_LAYOUT = COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE | TELLING_HOW_IT_LIES
+WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT
 
 
 AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
@@ -69,6 +74,16 @@ class PythonData(TorchFunctionMode):
         self._recording = recording
         self._layouts = layouts
 
+    def _note_layout(self, layouts: OpenLayouts, func: Any, source: torch.Tensor, result: Any) -> None:
+        if func in TELLING_HOW_IT_LIES:
+            if layouts.is_open(source):
+                self._recording.stray(f"{func.__name__} of memory that may lie otherwise on real devices")
+        elif type(result) in PLAIN_TENSORS:
+            if func in COPYING_AS_IT_LIES:
+                layouts.ask(source, result)
+            else:
+                layouts.open(result)
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -85,19 +100,14 @@ class PythonData(TorchFunctionMode):
                 # As with an operation: the model may catch it, and real tensors have memory to give.
                 self._recording.stray(f"what the model does after {func.__name__} raised {type(error).__name__}")
                 raise
-        elif func in COPYING_AS_IT_LIES:
+        if func in OF_LAYOUT:
             result = func(*args, **kwargs)
-            if self._layouts is not None and {type(one) for one in (*args[:1], result)} <= set(PLAIN_TENSORS):
+            source: Any = args[0] if args else next(iter(kwargs.values()), None)
+            if self._layouts is not None and type(source) in PLAIN_TENSORS:
                 with torch._C.DisableTorchFunction():  # another mode of ours would see memory touched
-                    self._layouts.ask(args[0] if args else kwargs["input"], result)
+                    self._note_layout(self._layouts, func, source, result)
             return result
-        elif func in LYING_AS_KERNELS_LIKE:
-            result = func(*args, **kwargs)
-            if self._layouts is not None and type(result) in PLAIN_TENSORS:
-                with torch._C.DisableTorchFunction():
-                    self._layouts.open(result)
-            return result
-        elif func in INDEXING:
+        if func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
         elif func in FROM_PYTHON_DATA:
             return _on_cpu_first(func, args, kwargs)

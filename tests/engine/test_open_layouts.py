@@ -156,8 +156,39 @@ class SpoilsWhatAttentionGives(Conv):
         return self.forward_head(x)
 
 
-@pytest.mark.parametrize("model", [SpoilsItsFeatures, SpoilsByReshape, SpoilsWhatAttentionGives])
-def test_a_copy_on_meta_that_is_none_on_the_cpu_is_accused(model):
+class SpoilsWhatAttentionGivesByName(SpoilsWhatAttentionGives):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        heads = Conv.forward_features(self, x).flatten(2).reshape(len(x), 2, WIDTH // 2, -1).permute(0, 3, 1, 2)
+        heads = heads.contiguous().transpose(1, 2)
+        return F.scaled_dot_product_attention(query=heads, key=heads, value=heads)
+
+
+class ReadsMemoryAsItLies(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        rows = x.shape[2] * x.shape[3]
+        tokens = x.as_strided((len(x), rows, WIDTH), (WIDTH * rows, 1, rows))  # were it as meta lays it out
+        return self.fc(tokens.square().mean(1))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = x.flatten(2).transpose(1, 2).square().mean(1)
+        return x if pre_logits else self.fc(x)
+
+
+class AsksHowItLies(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        return self.forward_head(x if x.is_contiguous() else 2 * x)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SpoilsItsFeatures, SpoilsByReshape, SpoilsWhatAttentionGives, SpoilsWhatAttentionGivesByName,
+        ReadsMemoryAsItLies, AsksHowItLies,
+    ],
+)  # fmt: skip
+def test_what_depends_on_how_real_results_lie_is_accused(model):
     with examining(model) as examination:
         cell = examination.cell("head_composes")
     assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED)
