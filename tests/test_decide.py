@@ -127,6 +127,10 @@ def test_memory_that_ran_out_is_the_machines_affair(error):
     assert cell.cause == cell_of(MemoryError()).cause
 
 
+def test_memory_that_is_only_spoken_of_did_not_run_out():
+    assert cell_of_model(RuntimeError("the layout of memory is not what this asks for")).verdict is Verdict.VIOLATED
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -32,7 +32,7 @@ OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contigu
 LONGEST_READ = 20_000
 """Characters of a message that are looked at."""
 
-OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|DefaultCPUAllocator|std::bad_alloc", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|\bout of memory|DefaultCPUAllocator|std::bad_alloc", re.IGNORECASE)
 """torch raises a plain RuntimeError from its allocator: that is the machine's memory, not a violation."""
 
 EXHAUSTED = frozenset({errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC})

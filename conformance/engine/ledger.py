@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from conformance.engine.indices import Ranges
 from conformance.engine.open_layouts import OpenLayouts
 from conformance.engine.operands import (
     Unmodelled,
@@ -36,6 +37,7 @@ class Ledger:
         """For storages that were real once, by address: the digest of the bytes that they held."""
         self.shapes = Shapes() if shapes is None else shapes
         self.layouts = OpenLayouts()
+        self.ranges = Ranges()
 
     def content(self, storage: torch.UntypedStorage) -> int:
         """The number of what the storage holds; one never seen holds something unknown."""
@@ -50,6 +52,7 @@ class Ledger:
         address = storage._cdata
         self._contents[address] = number
         self.known_bytes.pop(address, None)
+        self.ranges.forget(address)
         if address not in self._alive:
             self._alive[address] = (len(self._alive), storage)
 
@@ -103,6 +106,7 @@ class Ledger:
         self.hold(storage, self.content(source))
         if source._cdata in self.known_bytes:
             self.known_bytes[storage._cdata] = self.known_bytes[source._cdata]
+        self.ranges.note_like(storage, source)
 
     def name_leaf(self, kind: str, tensors: Iterable[tuple[str, torch.Tensor, str | None]]) -> None:
         """Name what one storage holds, as a leaf: (name, tensor looking at it, digest of its bytes where known).
@@ -112,4 +116,5 @@ class Ledger:
         listed = sorted(tensors, key=lambda entry: entry[0])
         storage = listed[0][1].untyped_storage()
         payload = tuple((name, geometry(tensor), known) for name, tensor, known in listed)
-        self.hold(storage, self.values.intern(f"leaf.{kind}", (*payload, storage.nbytes())))
+        with self.ranges.unchanged(storage):
+            self.hold(storage, self.values.intern(f"leaf.{kind}", (*payload, storage.nbytes())))

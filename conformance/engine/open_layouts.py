@@ -26,6 +26,15 @@ LAID_OUT_ALIKE = frozenset(
 """Operations beside pointwise ones whose results lie alike on meta and on the CPU, whatever their operands' layout
 (tests/engine/test_open_layouts.py)."""
 
+BY_STRIDES = frozenset({"aten.as_strided", "aten.as_strided_", "aten.as_strided_scatter", "aten.as_strided_copy"})
+"""Operations whose result depends on how their first argument lies."""
+
+
+def asked(how: str) -> str:
+    """What to say of a question for how memory lies where that is open; `how` is what asked."""
+    return f"{how} of memory that may lie otherwise on real devices"
+
+
 WRITTEN = "memory was written that real tensors may share with others, or not, as they lie"
 
 
@@ -57,6 +66,11 @@ class OpenLayouts:
     def is_open(self, tensor: torch.Tensor) -> bool:
         """Whether real memory may lie otherwise."""
         return tensor.untyped_storage()._cdata in self._open
+
+    @property
+    def is_any_open(self) -> bool:
+        """Whether some real memory may lie otherwise."""
+        return bool(self._open)
 
     def ask(self, source: torch.Tensor, result: torch.Tensor) -> None:
         """Say that `result` is a copy of `source` or looks at its memory, as that lies."""

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.open_layouts import OpenLayouts
+from conformance.engine.open_layouts import OpenLayouts, asked
 from conformance.engine.operands import PLAIN_TENSORS, Strayed
 from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.state import State
@@ -51,10 +51,8 @@ COPYING_AS_IT_LIES = frozenset(
 """What gives a copy or looks at the same memory, as its argument lies."""
 LYING_AS_KERNELS_LIKE = frozenset({torch.nn.functional.scaled_dot_product_attention})
 """What another kernel computes on a real device, which lays its result out in a way of its own."""
-TELLING_HOW_IT_LIES = frozenset(
-    {torch.Tensor.as_strided, torch.Tensor.is_contiguous, torch.Tensor.stride, torch.as_strided}
-)
-"""What depends on how its argument lies."""
+TELLING_HOW_IT_LIES = frozenset({torch.Tensor.is_contiguous, torch.Tensor.stride})
+"""What tells how its argument lies, and is no operation."""
 OF_LAYOUT = COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE | TELLING_HOW_IT_LIES
 WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT
 
@@ -77,7 +75,7 @@ class PythonData(TorchFunctionMode):
     def _note_layout(self, layouts: OpenLayouts, func: Any, source: torch.Tensor, result: Any) -> None:
         if func in TELLING_HOW_IT_LIES:
             if layouts.is_open(source):
-                self._recording.stray(f"{func.__name__} of memory that may lie otherwise on real devices")
+                self._recording.stray(asked(func.__name__))
         elif type(result) in PLAIN_TENSORS:
             if func in COPYING_AS_IT_LIES:
                 layouts.ask(source, result)

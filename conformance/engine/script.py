@@ -216,6 +216,8 @@ class Effects:
     """It turns autocast on, or says that it is off: what it does then depends on the device."""
     calls_python: bool
     """It calls back into Python, if it comes to that (`torch.jit.ignore`)."""
+    asks_how_memory_lies: bool
+    """It asks for strides, or whether a tensor is contiguous: no operation, which a tracer would see."""
 
     @property
     def has_state(self) -> bool:
@@ -240,6 +242,7 @@ def effects_of(module: torch.jit.ScriptModule) -> Effects:
         uses_objects=bool(nodes(*CALLS)) or any(one.node().kind() != "prim::CreateObject" for one in objects),
         casts=any("autocast" in one.type().str() for node in nodes("prim::Enter") for one in node.inputs()),
         calls_python=bool(nodes("prim::PythonOp")),
+        asks_how_memory_lies=bool(nodes("aten::is_contiguous", "aten::stride")),
     )
 
 

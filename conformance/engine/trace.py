@@ -17,7 +17,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.open_layouts import LAID_OUT_ALIKE, WRITTEN
+from conformance.engine.open_layouts import BY_STRIDES, LAID_OUT_ALIKE, WRITTEN, asked
 from conformance.engine.operands import (
     PLAIN_TENSORS,
     Unmodelled,
@@ -80,6 +80,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             self._recording.void(f"the higher-order operation {func}")
             return func(*args, **kwargs)
         known = operation(func)
+        if known.packet in BY_STRIDES and self._ledger.layouts.is_open(args[0]):
+            self._recording.stray(asked(known.label))
         if known.only_looks:
             output = func(*args, **kwargs)
             if isinstance(output, torch.Tensor) and _is_view_on_meta(output, args):
@@ -91,6 +93,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
             self._recording.void(f"the operation {known.label}")
         refuse_dtypes(known.packet, known.label, args)
         call = _Call(self._ledger, self._recording, known, args, kwargs)
+        if (refused := self._ledger.ranges.out_of(known.packet, known.label, call.arguments)) is not None:
+            self._recording.stray(refused)
         # Where numbers are compared, both sides meet what the meta kernel gives.
         in_channels_last = not self._recording.is_numbered and keeps_channels_last(known.packet, args)
         key = (func, call.payload, tuple(call.looks)) if call.has_known_shape() and not in_channels_last else None
@@ -226,6 +230,8 @@ class _Call:
                     self.tensors, on_meta, are_laid_out_alike=known.is_pointwise or known.packet in LAID_OUT_ALIKE
                 )
                 self._enter_results(on_meta)
+                if len(on_meta) == 1 and not self.written:
+                    self.ledger.ranges.follow(known.packet, self.arguments, on_meta[0])
         except Unmodelled as why:
             self.recording.void(str(why))
 

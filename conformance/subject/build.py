@@ -161,6 +161,8 @@ def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], le
         ledger.known_bytes[target._cdata] = digest
     there = torch.empty(0, dtype=tensor.dtype, device="meta")
     there.set_(storages[source._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())
+    if tensor.numel() * tensor.element_size() == source.nbytes():
+        ledger.ranges.note(there, ledger.ranges.of(tensor.detach()))
     if isinstance(tensor, torch.nn.Parameter):
         there = torch.nn.Parameter(there, requires_grad=tensor.requires_grad)
     return there

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from conformance.engine import script
-from conformance.engine.operands import Unmodelled
+from conformance.engine.open_layouts import asked
+from conformance.engine.operands import Strayed, Unmodelled
 from conformance.engine.outside import AUTOCAST, KEEPS_IMAGES, depend_on_images
 from conformance.subject.passes import Pass
 from conformance.subject.subject import Subject
@@ -76,6 +77,8 @@ def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], An
     watched = [subject.untouched] if effects.calls_python else []
     with script.executor_for_meta():
         first = taken = subject.run(call, *watched)
+        if effects.asks_how_memory_lies and subject.ledger.layouts.is_any_open:
+            raise Strayed(asked("compiled code asks for the layout"))
         if effects.casts:
             return replace(taken, unprovable=(*taken.unprovable, AUTOCAST))
         if effects.uses_objects:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.nn.modules import module as hooks
 from torch.utils import _python_dispatch
+from torch.utils._config_module import ConfigModule
 
 _MODULES = (
     "torch", "torch._C._nn", "torch.fft", "torch.functional", "torch.linalg", "torch.nn", "torch.nn.functional",
@@ -43,6 +44,19 @@ def _limit(number: int, wanted: tuple[int, int]) -> None:
         resource.setrlimit(number, wanted)
 
 
+def _stance() -> Any:
+    """That of torch.compile, or None for the default (Dynamo may not be imported yet)."""
+    found = getattr(sys.modules.get(_DYNAMO), "_stance", None)
+    return None if found is None or found == type(found)() else found
+
+
+def _set_stance(wanted: Any) -> None:
+    module = sys.modules[_DYNAMO]
+    module._set_stance(wanted or module.DynamoStance())
+
+
+_DYNAMO = "torch._dynamo.eval_frame"
+
 _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch.set_grad_enabled": (torch.is_grad_enabled, torch._C._set_grad_enabled),
     "torch.set_deterministic_debug_mode": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
@@ -52,8 +66,19 @@ _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch.set_autocast_enabled": (
         partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu"),
     ),
+    "torch.backends.mkldnn.enabled": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "torch.backends.mha.set_fastpath_enabled": (
+        torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled,
+    ),
+    **{
+        f"torch.backends.cuda.enable_{kind}_sdp": (
+            getattr(torch.backends.cuda, f"{kind}_sdp_enabled"), getattr(torch.backends.cuda, f"enable_{kind}_sdp"),
+        )  # of the CPU's kernels as well
+        for kind in ("cudnn", "flash", "math", "mem_efficient")
+    },
     "torch.autograd.set_detect_anomaly": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     "sys.setrecursionlimit": (sys.getrecursionlimit, sys.setrecursionlimit),
+    "torch.compiler.set_stance": (_stance, _set_stance),
     **{
         f"resource.{name}": (partial(resource.getrlimit, number), partial(_limit, number))
         for name, number in vars(resource).items()
@@ -82,6 +107,7 @@ class Surroundings:
             self._owners[name] = owner, code
             self._sizes[name] = len(vars(owner))
         self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
+        self._configs = {name: config.get_config_copy() for name, config in _configs()}
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
         self._kernels = _kernels()
         self._modes = _modes()
@@ -98,6 +124,7 @@ class Surroundings:
                     for (name, now), then in zip(_GLOBAL_HOOKS, self._hooks, strict=True)
                     if now != then
                 ),
+                *(f"{name}.{option}" for name, _, option, _ in self._configured()),
                 *(f"the kernel {name}" for name in _kernels() - self._kernels),
                 *(f"the thread {thread.name}" for thread in _threads() - self._threads),
                 *(["a mode of torch's that is left on"] if _modes() != self._modes else []),
@@ -114,9 +141,19 @@ class Surroundings:
         for name, (ask, put) in _SETTINGS.items():
             if ask() != self._settings[name]:
                 put(self._settings[name])
+        for _, config, option, value in list(self._configured()):
+            setattr(config, option, value)
         for (_, now), then in zip(_GLOBAL_HOOKS, self._hooks, strict=True):
             now.clear()
             now.update(then)
+
+    def _configured(self) -> Iterator[tuple[str, Any, str, Any]]:
+        """The name of a configuration of torch's, itself, an option that is another now, and what it was."""
+        for name, config in _configs():
+            now = config.get_config_copy()
+            for option, value in self._configs.get(name, now).items():
+                if now[option] != value:
+                    yield name, config, option, value
 
     def _replaced(self) -> Iterator[tuple[str, Any, str, Any]]:
         """The owner's name, the owner, the attribute and what it was."""
@@ -147,6 +184,11 @@ def _owners() -> Iterator[tuple[str, Any]]:
         for attribute, value in list(vars(module).items()):
             if isinstance(value, type) and value.__module__ == name:
                 yield f"{name}.{attribute}", value
+
+
+def _configs() -> list[tuple[str, Any]]:
+    """The configurations of torch's own compilers, by name."""
+    return [(name, module) for name, module in list(sys.modules.items()) if isinstance(module, ConfigModule)]
 
 
 def _is_code(value: Any) -> bool:

@@ -123,7 +123,8 @@ class InChannelsLast(Conv):
         self.channels = nn.LayerNorm(WIDTH)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        return self.depthwise(self.channels(super().forward_features(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        x = self.act(self.norm(self.conv(x)))
+        return self.depthwise(self.channels(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class SpoilsItsFeatures(InChannelsLast):
@@ -191,6 +192,20 @@ class AsksHowItLies(InChannelsLast):
 def test_what_depends_on_how_real_results_lie_is_accused(model):
     with examining(model) as examination:
         cell = examination.cell("head_composes")
+    assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED)
+
+
+class AsksHowItLiesWhenScripted(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        if torch.jit.is_scripting():
+            x = x if x.is_contiguous() else 2 * x
+        return self.forward_head(x)
+
+
+def test_what_compiled_code_alone_asks_is_accused():
+    with examining(AsksHowItLiesWhenScripted) as examination:
+        cell = examination.cell("script_matches")
     assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED)
 
 

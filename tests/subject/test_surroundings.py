@@ -73,6 +73,22 @@ def lower_a_limit():
     resource.setrlimit(resource.RLIMIT_CORE, (0 if soft else 1024, hard))
 
 
+def attend_by_the_book():
+    torch.backends.cuda.enable_flash_sdp(False)
+
+
+def convolve_slowly():
+    torch.backends.mkldnn.set_flags(False)
+
+
+def compile_nothing():
+    torch.compiler.set_stance("force_eager")
+
+
+def recompile_less():
+    torch._dynamo.config.recompile_limit = 1
+
+
 def listen_everywhere():
     torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
 
@@ -92,6 +108,10 @@ CHANGES = {
     script_nothing: "torch.jit.script",
     allow_no_recursion: "sys.setrecursionlimit",
     lower_a_limit: "resource.RLIMIT_CORE",
+    attend_by_the_book: "torch.backends.cuda.enable_flash_sdp",
+    convolve_slowly: "torch.backends.mkldnn.enabled",
+    compile_nothing: "torch.compiler.set_stance",
+    recompile_less: "torch._dynamo.config.recompile_limit",
     listen_everywhere: "torch.nn.modules.module._global_forward_hooks",
 }
 
