@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import _thread
 import abc
+import array
+import contextvars
 import datetime
 import decimal
 import functools
@@ -141,11 +143,21 @@ def _of_array(value: np.ndarray[Any, Any]) -> list[Any]:
 
 
 def _of_function(value: types.FunctionType) -> list[Any]:
-    held: list[Any] = [value.__code__]
-    if value.__closure__:
-        held += [cell.cell_contents for cell in value.__closure__ if _is_filled(cell)]
-    held += [part for part in (value.__defaults__, value.__kwdefaults__, value.__dict__) if part]
-    return held
+    held = [value.__code__, *closed_over(value)]
+    return held + [part for part in (value.__defaults__, value.__kwdefaults__, value.__dict__) if part]
+
+
+def of_global_function(value: types.FunctionType) -> list[Any]:
+    """What a function may keep from call to call, without the numbers and names that are its defaults: few do."""
+    held = closed_over(value)
+    if value.__defaults__ and not PLAIN.issuperset(map(type, value.__defaults__)):
+        held.append(value.__defaults__)
+    return held + [part for part in (value.__kwdefaults__, value.__dict__) if part]
+
+
+def closed_over(value: types.FunctionType) -> list[Any]:
+    """What the variables hold that a function closes over."""
+    return [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
 
 
 def _is_filled(cell: types.CellType) -> bool:
@@ -168,7 +180,10 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     property: lambda value: [value.fget, value.fset, value.fdel],
     classmethod: lambda value: [value.__func__],
     staticmethod: lambda value: [value.__func__],
-    **dict.fromkeys((random.Random, np.random.Generator, torch.Generator, itertools.count), lambda _: []),
+    **dict.fromkeys(
+        (random.Random, np.random.Generator, torch.Generator, itertools.count, array.array, bytearray), lambda _: []
+    ),
+    contextvars.ContextVar: lambda value: [value.get(END)],
     weakref.ReferenceType: lambda value: [weakref.ReferenceType.__call__(value)],
 }
 
@@ -183,6 +198,8 @@ FACTS: dict[type, Callable[[Any], Facts]] = {
     np.random.Generator: lambda value: Facts((repr(value.bit_generator.state),)),
     torch.Generator: lambda value: Facts((digest_of_bytes(value.get_state()),)),
     itertools.count: lambda value: Facts((repr(value),)),
+    array.array: lambda value: Facts((value.typecode, value.tobytes())),
+    bytearray: lambda value: Facts((bytes(value),)),
 }
 """What is compared by value of objects of these classes."""
 

@@ -6,6 +6,7 @@ nothing is proved of what may be hidden there.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import operator
 import sys
@@ -28,6 +29,7 @@ from conformance.engine.held import (
     is_of_others,
     memory_of_tensor,
     of_dict,
+    of_global_function,
     within,
 )
 from conformance.engine.operands import PLAIN_TENSORS
@@ -139,7 +141,11 @@ class _Held:
         if container is not None:
             return list(CONTAINERS[container](value))
         if kind is types.FunctionType:
-            return of_dict(value.__dict__) if value.__dict__ else []
+            return of_global_function(value)
+        if kind is contextvars.ContextVar:
+            return within(value, kind)
+        if hasattr(kind, "__next__"):
+            raise Unwatchable(f"an iterator of class {kind.__name__}")
         if issubclass(kind, type):
             if getattr(value, "__module__", None) != self.name:  # looked at where it is at home, if at all
                 return []

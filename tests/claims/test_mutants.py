@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.record import Verdict
-from tests.miniatures import hidden, served  # noqa: F401  # their mutants are among MUTANTS
+from tests.miniatures import hidden, hidden_globals, served  # noqa: F401  # their mutants are among MUTANTS
 from tests.miniatures.mutants import MUTANTS
 from tests.miniatures.registration import examining
 
