@@ -18,6 +18,7 @@ import pathlib
 import random
 import re
 import sys
+import threading
 import types
 import weakref
 from collections import OrderedDict, deque
@@ -184,6 +185,7 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
         (random.Random, np.random.Generator, torch.Generator, itertools.count, array.array, bytearray), lambda _: []
     ),
     contextvars.ContextVar: lambda value: [value.get(END)],
+    threading.local: lambda value: [threading.local.__getattribute__(value, "__dict__")],
     weakref.ReferenceType: lambda value: [weakref.ReferenceType.__call__(value)],
 }
 
@@ -244,7 +246,9 @@ def _layout(kind: type) -> tuple[list[Any], type]:
     while base.__base__ is not None and base not in CONTAINERS and base not in PLAIN and base not in LOOKS:
         above = base.__base__
         own = sum(type(slot) is types.MemberDescriptorType for slot in vars(base).values())
-        pointers = own + (base.__dictoffset__ > 0 >= above.__dictoffset__)
+        # Its dictionary lies within it, but for most classes of a fixed size, where it lies in front.
+        is_within = base.__dictoffset__ > 0 or bool(base.__dictoffset__ and base.__itemsize__)
+        pointers = own + (is_within and not above.__dictoffset__)
         pointers += base.__weakrefoffset__ > 0 >= above.__weakrefoffset__
         if base.__basicsize__ - above.__basicsize__ > pointers * object.__basicsize__ // 2:
             raise Unwatchable(f"an object of class {kind.__module__}.{kind.__qualname__}")

@@ -9,20 +9,29 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
-from torch.utils import _python_dispatch
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.open_layouts import OpenLayouts, asked
 from conformance.engine.operands import PLAIN_TENSORS, Strayed
+from conformance.engine.operations import PURE_NAMESPACES
 from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.state import State
 from conformance.engine.threads import OtherThreads
 from conformance.engine.trace import Tracer
+from conformance.engine.unseen import (
+    AUTOCAST,
+    autocast_is_noticed,
+    compiled_code_is_noticed,
+    padding_is_noticed,
+    unseen_work_is_noticed,
+)
 from conformance.engine.values import Values
 
 FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})
@@ -49,15 +58,16 @@ COPYING_AS_IT_LIES = frozenset(
     }
 )  # fmt: skip
 """What gives a copy or looks at the same memory, as its argument lies."""
-LYING_AS_KERNELS_LIKE = frozenset({torch.nn.functional.scaled_dot_product_attention})
-"""What another kernel computes on a real device, which lays its result out in a way of its own."""
-TELLING_HOW_IT_LIES = frozenset({torch.Tensor.is_contiguous, torch.Tensor.stride})
-"""What tells how its argument lies, and is no operation."""
+LYING_AS_KERNELS_LIKE = frozenset({torch.nn.functional.one_hot, torch.nn.functional.scaled_dot_product_attention})
+"""What is computed in another way on a real device, where its result lies otherwise."""
+TELLING_HOW_IT_LIES = frozenset(
+    {torch.Tensor.as_strided_, torch.Tensor.dim_order, torch.Tensor.is_contiguous, torch.Tensor.stride}
+)
+"""What depends on how its argument lies, beside the operations that do."""
 OF_LAYOUT = COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE | TELLING_HOW_IT_LIES
+NAMED = {function.__name__: function for function in sorted(OF_LAYOUT, key=str)}
+"""The same by the names of operations, which models may call as such."""
 WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT
-
-
-AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
 
 
 class PythonData(TorchFunctionMode):
@@ -82,12 +92,25 @@ class PythonData(TorchFunctionMode):
             else:
                 layouts.open(result)
 
+    def _watched(self, func: Any) -> Any:
+        """What is called, an operation of torch's under the name that Python has for it."""
+        if isinstance(func, OpOverload | OpOverloadPacket):
+            namespace, _, name = str(func).partition(".")
+            if namespace not in PURE_NAMESPACES:
+                self._recording.void(f"the operation {func}")
+            return NAMED.get(name.partition(".")[0])
+        if type(func) is FunctionType and not str(func.__module__).startswith("torch"):
+            # One that hands itself to modes: what it calls is shown to none.
+            self._recording.void(f"the work of {func.__name__}, which is hidden from modes")
+        return func
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if torch._C._is_any_autocast_enabled():
             self._recording.stray(AUTOCAST)
-        if func not in WATCHED:
+        watched = self._watched(func)
+        if watched not in WATCHED:
             return func(*args, **(kwargs or {}))
         kwargs = dict(kwargs or {})
         if func in RAW_MEMORY:
@@ -98,12 +121,12 @@ class PythonData(TorchFunctionMode):
                 # As with an operation: the model may catch it, and real tensors have memory to give.
                 self._recording.stray(f"what the model does after {func.__name__} raised {type(error).__name__}")
                 raise
-        if func in OF_LAYOUT:
+        if watched in OF_LAYOUT:
             result = func(*args, **kwargs)
             source: Any = args[0] if args else next(iter(kwargs.values()), None)
             if self._layouts is not None and type(source) in PLAIN_TENSORS:
                 with torch._C.DisableTorchFunction():  # another mode of ours would see memory touched
-                    self._note_layout(self._layouts, func, source, result)
+                    self._note_layout(self._layouts, watched, source, result)
             return result
         if func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
@@ -170,7 +193,7 @@ def differentiating(ledger: Ledger) -> Iterator[None]:
 @contextmanager
 def _unnumbered(ledger: Ledger) -> Iterator[None]:
     taken = Recording(is_numbered=False)
-    with _autocast_is_noticed(taken), PythonData(taken), Tracer(ledger, taken):
+    with autocast_is_noticed(taken), padding_is_noticed(taken), PythonData(taken), Tracer(ledger, taken):
         yield
     if taken.strays is not None:
         raise Strayed(taken.strays)
@@ -189,8 +212,10 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
     threads = OtherThreads()
     try:
         with (
-            _unseen_work_is_noticed(taken),
-            _autocast_is_noticed(taken),
+            unseen_work_is_noticed(taken),
+            autocast_is_noticed(taken),
+            compiled_code_is_noticed(taken, ledger.layouts),
+            padding_is_noticed(taken),
             torch.no_grad(),
             PythonData(taken, ledger.layouts),
             Tracer(ledger, taken),
@@ -246,63 +271,6 @@ KEEPS_IMAGES = "what the model keeps was computed from the images"
 def depend_on_images(values: Values, numbers: Iterable[int]) -> bool:
     """Whether one of the numbers stands for something computed from the input."""
     return any(node.label == "leaf.input" for node in values.reached_from(numbers))
-
-
-SWITCHES = ((torch._C, "_DisableTorchDispatch"), (_python_dispatch, "_disable_current_modes"))
-"""What turns dispatch modes off, and where it is had."""
-
-
-@contextmanager
-def _unseen_work_is_noticed(taken: Recording) -> Iterator[None]:
-    """Void the recording if something turns its dispatch mode off."""
-    originals = [getattr(place, name) for place, name in SWITCHES]
-
-    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
-        def switch(*args: Any, **kwargs: Any) -> Any:
-            taken.void(f"{original.__name__} hid work from the tracer")
-            return original(*args, **kwargs)
-
-        return switch
-
-    for (place, name), original in zip(SWITCHES, originals, strict=True):
-        setattr(place, name, noticing(original))
-    try:
-        yield
-    finally:
-        for (place, name), original in zip(SWITCHES, originals, strict=True):
-            setattr(place, name, original)
-
-
-@contextmanager
-def _autocast_is_noticed(taken: Recording) -> Iterator[None]:
-    """Void the recording if autocast is turned on, for whatever device: it acts on real tensors of that device alone.
-
-    Where the machine has no such device, torch leaves it off, and elsewhere it is on. `torch.autocast(x.device.type,
-    enabled=False)` passes on the meta device, where torch refuses it since the device has none
-    (amp/autocast_mode.py); off, it changes nothing anywhere. timm up to 1.0.28 says so around a linear attention
-    (models/efficientvit_mit.py).
-    """
-    made, entered = torch.autocast.__init__, torch.autocast.__enter__
-
-    def make(
-        self: torch.autocast, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: Any = None
-    ) -> None:
-        is_nothing = device_type == "meta" and enabled is False
-        made(self, "cpu" if is_nothing else device_type, dtype, enabled, cache_enabled)
-        vars(self)["asked_for"] = enabled
-
-    def enter(self: torch.autocast) -> Any:
-        if vars(self).get("asked_for", True):
-            taken.stray(AUTOCAST)
-        return entered(self)  # type: ignore[no-untyped-call]  # untyped in torch
-
-    torch.autocast.__init__ = make  # type: ignore[method-assign]
-    torch.autocast.__enter__ = enter  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.autocast.__init__ = made  # type: ignore[method-assign]
-        torch.autocast.__enter__ = entered  # type: ignore[method-assign]
 
 
 def _same_numpy_state(left: Any, right: Any) -> bool:

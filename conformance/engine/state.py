@@ -6,8 +6,8 @@ nothing is proved of what may be hidden there.
 
 from __future__ import annotations
 
-import contextvars
 import functools
+import io
 import operator
 import sys
 import types
@@ -25,10 +25,8 @@ from conformance.engine.held import (
     PLAIN,
     Facts,
     Unwatchable,
-    container_of,
     is_of_others,
     memory_of_tensor,
-    of_dict,
     of_global_function,
     within,
 )
@@ -91,8 +89,14 @@ class State:
         return list(found)
 
 
+_PYTHONS_OWN = frozenset(
+    {*vars(types.ModuleType("any")), "__builtins__", "__cached__", "__file__", "__warningregistry__"}
+)
+"""Globals that are not a file's own."""
+
+
 def _globals_of(name: str) -> dict[str, Any]:
-    return {key: value for key, value in vars(sys.modules[name]).items() if key != "__warningregistry__"}
+    return {key: value for key, value in vars(sys.modules[name]).items() if key not in _PYTHONS_OWN}
 
 
 class _Held:
@@ -122,12 +126,13 @@ class _Held:
                     self._look_at_global(value, kind, DEPTH)
         except Unwatchable as why:
             self.unwatchable = str(why)
+        except Exception as error:  # noqa: BLE001  # whatever looking at an object of a model's own may raise
+            self.unwatchable = f"something that raises {type(error).__name__} when it is looked at"
 
     def _look_at_global(self, value: Any, kind: type, depth: int) -> None:
-        """So many levels of containers and plain objects, and what is compared by value."""
+        """So many levels of what it holds, and what is compared by value."""
         if kind in FACTS:
             self.inside.append(FACTS[kind](value))
-            return
         items = self._of_global(value, kind)
         self.inside.extend(items)
         for item in items if depth > 1 else ():
@@ -137,23 +142,24 @@ class _Held:
             raise Unwatchable("more objects than can be watched")
 
     def _of_global(self, value: Any, kind: type) -> list[Any]:
-        container = container_of(kind)
-        if container is not None:
-            return list(CONTAINERS[container](value))
+        if kind in CONSTANT or kind in CONTAINERS:
+            return list(CONTAINERS[kind](value)) if kind in CONTAINERS else []
         if kind is types.FunctionType:
             return of_global_function(value)
-        if kind is contextvars.ContextVar:
-            return within(value, kind)
-        if hasattr(kind, "__next__"):
-            raise Unwatchable(f"an iterator of class {kind.__name__}")
         if issubclass(kind, type):
             if getattr(value, "__module__", None) != self.name:  # looked at where it is at home, if at all
                 return []
             return [held for name, held in vars(value).items() if not name.startswith("__")]
-        if kind is types.SimpleNamespace or not (kind in CONSTANT or kind in LOOKS or is_of_others(kind)):
-            own = getattr(value, "__dict__", None)
-            return of_dict(own) if type(own) is dict else []
-        return []
+        if issubclass(kind, io.IOBase):
+            return []
+        if kind not in LOOKS and hasattr(kind, "__next__"):
+            raise Unwatchable(f"an iterator of class {kind.__name__}")
+        try:
+            return [held for held in within(value, kind) if held is not kind]
+        except Unwatchable:
+            if is_of_others(kind):  # a pool of threads, a compiled program
+                return []
+            raise
 
     def _look_into(self, value: Any, seen: set[int]) -> None:
         inside, pending = self.inside, [value]

@@ -17,7 +17,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conformance.engine.ledger import Ledger
-from conformance.engine.open_layouts import BY_STRIDES, LAID_OUT_ALIKE, WRITTEN, asked
+from conformance.engine.open_layouts import BY_STRIDES, WRITTEN, asked
 from conformance.engine.operands import (
     PLAIN_TENSORS,
     Unmodelled,
@@ -226,9 +226,7 @@ class _Call:
             self._enter_writes()
             if self.recording.is_numbered:
                 on_meta = [tensor for tensor in results if tensor.is_meta]
-                self.ledger.layouts.enter(
-                    self.tensors, on_meta, are_laid_out_alike=known.is_pointwise or known.packet in LAID_OUT_ALIKE
-                )
+                self.ledger.layouts.enter(known, self.tensors, on_meta)
                 self._enter_results(on_meta)
                 if len(on_meta) == 1 and not self.written:
                     self.ledger.ranges.follow(known.packet, self.arguments, on_meta[0])

@@ -203,7 +203,8 @@ class Examiner:
         if isinstance(error, Exception) and not isinstance(error, MemoryError):
             raise error  # a fault of the suite, which must be loud
         note = f"raised {_in_words(error)}"
-        self._try_elsewhere(step, note, entry)
+        # A run that is interrupted may reach its workers as well: then they answer nothing that would be believed.
+        self._try_elsewhere(step, note, Entry() if isinstance(error, KeyboardInterrupt) else entry)
         return undecided(f"deciding it {note}{', and again in a fresh process' if self._box else ''}")
 
     def _try_elsewhere(self, step: str, note: str, entry: Entry) -> None:
@@ -237,7 +238,8 @@ class Examiner:
             raise KeyboardInterrupt
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self._interrupted = True
+        # Who interrupts a run interrupts its controller, which ends its workers: one alone is interrupted by a model.
+        self._interrupted = self._box is None
         raise KeyboardInterrupt
 
     def _note(self, entry: blackbox.Entry) -> None:

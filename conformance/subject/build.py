@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled, digest_of_bytes
-from conformance.engine.rewrites import stored
+from conformance.engine.rewrites import is_zeros_or_ones, stored
 from conformance.engine.state import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
 
@@ -59,6 +59,10 @@ INITIALISERS = frozenset(
 IS_META = torch.Tensor.is_meta.__get__  # type: ignore[attr-defined]  # how `tensor.is_meta` reaches a mode
 
 
+INITIAL_WEIGHT = "an initial weight"
+"""Why what an initialiser would have filled a parameter with is unknown."""
+
+
 class BulkOnMeta(TorchFunctionMode):
     """The function mode under which models are built and heads are reset.
 
@@ -84,7 +88,7 @@ class BulkOnMeta(TorchFunctionMode):
         filled = _filled_parameter(func, args, kwargs) if self._spare else None
         if filled is not None and filled.is_meta:
             with torch._C.DisableTorchFunction():
-                self._ledger.hold(filled.untyped_storage(), self._ledger.values.fresh("an initial weight"))
+                self._ledger.hold(filled.untyped_storage(), self._ledger.values.fresh(INITIAL_WEIGHT))
             return filled
         device = kwargs.get("device")
         if func in BULK_FACTORIES and device is None and "out" not in kwargs:
@@ -226,8 +230,28 @@ def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, str, torch.Tens
                 yield "buffer", start + name, buffer
 
 
+def has_spared_buffers(model: torch.nn.Module, ledger: Ledger) -> bool:
+    """Whether a persistent buffer is the memory of a parameter whose initialiser was spared: it may be a constant."""
+    contents = (
+        ledger.values.node(ledger.content(tensor.untyped_storage()))
+        for kind, _, tensor in named_tensors(model)
+        if kind == "buffer"
+    )
+    return any(node.label == "fresh" and node.payload[0] == INITIAL_WEIGHT for node in contents)
+
+
+def _known_content(storage: torch.UntypedStorage, ledger: Ledger) -> str | None:
+    """A digest of the bytes that a buffer was moved with, or else of the constants that it was computed from."""
+    if storage._cdata in ledger.known_bytes:
+        return ledger.known_bytes[storage._cdata]
+    number = ledger.content(storage)
+    return None if is_zeros_or_ones(ledger.values, number) else ledger.values.digest(number)
+
+
 def name_leaves(model: torch.nn.Module, ledger: Ledger, *, known_before: int | None = None) -> None:
-    """Give every parameter and persistent buffer its name as its number; buffers whose bytes are known carry them.
+    """Give every parameter and persistent buffer its name as its number; buffers carry what they hold, where known.
+
+    What is filled with zeros or with ones is taken for statistics, which training replaces.
 
     With `known_before`, storages that were among so many first ones keep their numbers, and the others are named as
     weights that came later.
@@ -238,7 +262,7 @@ def name_leaves(model: torch.nn.Module, ledger: Ledger, *, known_before: int | N
         if known_before is not None and ledger.is_among_first(known_before, storage):
             continue
         address = storage._cdata
-        digest = ledger.known_bytes.get(address) if kind == "buffer" else None
+        digest = _known_content(storage, ledger) if kind == "buffer" else None
         sharing[address].append((f"{kind} {name}", tensor, digest))
     for tensors in sharing.values():
         ledger.name_leaf("weights" if known_before is None else "later weights", tensors)

@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import graph_module
 from torch.fx.experimental import proxy_tensor, symbolic_shapes
 
+from conformance.engine.operands import Strayed
 from conformance.subject.passes import Pass
 from conformance.subject.real import with_output
 from conformance.subject.refusals import SOURCE_PLACE
@@ -80,6 +81,20 @@ def capturing() -> Iterator[None]:
         _forget(sources)
 
 
+def _must_go_this_way(subject: Subject) -> None:
+    """Check that real tensors go through the model as those of the device do, whose program would be another one.
+
+    Raises:
+        Strayed: They may not.
+    """
+    try:
+        subject.forward  # noqa: B018  # for what it raises
+    except Strayed:
+        raise
+    except Exception:  # noqa: BLE001  # compilers have words of their own for it
+        return
+
+
 def _forget(sources: set[str]) -> None:
     """Clear what Dynamo, export and torch.fx keep for the process: ten megabytes a model, and its last program.
 
@@ -113,6 +128,7 @@ def exported(subject: Subject) -> Callable[..., Any]:
     """
 
     def make() -> Callable[..., Any]:
+        _must_go_this_way(subject)
         model, images = subject.another(), subject.images
         with capturing(), subject.keeping_bytes():
             return torch.export.export(model, (images,)).module()
@@ -138,6 +154,7 @@ def exported_for_any_batch(subject: Subject) -> Callable[..., Any]:
     """
 
     def make() -> Callable[..., Any]:
+        _must_go_this_way(subject)
         model, images = subject.another(), subject.images
         with capturing(), subject.keeping_bytes():
             shapes = ({0: torch.export.Dim("batch")},)
@@ -179,6 +196,7 @@ def compiled_forward(subject: Subject) -> Pass:
     """
 
     def make() -> Pass:
+        _must_go_this_way(subject)
         model, images = subject.another(), subject.images
         taken: list[Pass] = []
 
@@ -227,6 +245,7 @@ def traced(subject: Subject) -> nn.Module:
     """
 
     def make() -> nn.Module:
+        _must_go_this_way(subject)
         model = subject.another()
         # What is computed from constants alone is computed now, and is a constant of the graph.
         with capturing(), subject.entering():

@@ -12,7 +12,8 @@ import torch
 from conformance.engine import script
 from conformance.engine.open_layouts import asked
 from conformance.engine.operands import Strayed, Unmodelled
-from conformance.engine.outside import AUTOCAST, KEEPS_IMAGES, depend_on_images
+from conformance.engine.outside import KEEPS_IMAGES, depend_on_images
+from conformance.engine.unseen import AUTOCAST
 from conformance.subject.passes import Pass
 from conformance.subject.subject import Subject
 
@@ -75,7 +76,7 @@ def _run(subject: Subject, module: torch.jit.ScriptModule, call: Callable[[], An
     effects = _effects(subject, scripted(subject))
     # A callback is a method of the classes that were compiled from, or a function in their files.
     watched = [subject.untouched] if effects.calls_python else []
-    with script.executor_for_meta():
+    with script.executor_for_meta(), subject.ledger.layouts.believing_compiled():
         first = taken = subject.run(call, *watched)
         if effects.asks_how_memory_lies and subject.ledger.layouts.is_any_open:
             raise Strayed(asked("compiled code asks for the layout"))

@@ -15,7 +15,7 @@ from conformance.engine import script
 from conformance.engine.ledger import Ledger
 from conformance.engine.outside import differentiating, keeping_bytes, looking, recording
 from conformance.engine.shapes import Shapes
-from conformance.subject.build import BulkOnMeta, copy_of, move_to_meta, name_leaves
+from conformance.subject.build import BulkOnMeta, copy_of, has_spared_buffers, move_to_meta, name_leaves
 from conformance.subject.names import source
 from conformance.subject.passes import Pass, form, handed_on, run, tensors_of
 
@@ -108,6 +108,8 @@ class Subject:
         """
         try:
             made = self.construct(lambda: timm.create_model(self.name, **arguments))
+            if has_spared_buffers(made, self.ledger):
+                made = self.construct(lambda: timm.create_model(self.name, **arguments), spare_initialisers=False)
         except RuntimeError as error:
             if "meta" not in str(error):
                 raise

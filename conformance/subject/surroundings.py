@@ -16,22 +16,27 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
+from torch.jit import _state
 from torch.nn.modules import module as hooks
 from torch.utils import _python_dispatch
 from torch.utils._config_module import ConfigModule
 
 _MODULES = (
-    "torch", "torch._C._nn", "torch.fft", "torch.functional", "torch.linalg", "torch.nn", "torch.nn.functional",
-    "torch.nn.init", "torch.nn.modules", "torch.nn.parameter", "torch.special", "torch.autograd", "torch.export",
-    "torch.compiler", "torch.jit", "torch.utils.checkpoint", "timm", "timm.layers", "timm.models",
+    "torch", "torch._C._nn", "torch._dynamo", "torch.compiler", "torch.functional", "torch.library", "torch.overrides",
+    "timm",
 )  # fmt: skip
 """Those whose functions and classes models are made of, and claims use."""
-_PACKAGES = ("torch.nn.modules.", "timm.layers.", "timm.models.")
+_PACKAGES = (
+    "timm.layers.", "timm.models.", "torch.amp.", "torch.autograd.", "torch.backends.", "torch.export.",
+    "torch.fft.", "torch.func.", "torch.fx.", "torch.jit.", "torch.linalg.", "torch.nn.",
+    "torch.special.", "torch.utils.",
+)  # fmt: skip
 """Those that count with all that is in them."""
 _TORCHS_OWN = frozenset(
     {
         ("torch.nn.modules.module.Module", "__init__"), ("torch.nn.modules.module.Module", "__setstate__"),
-        ("torch.jit", "trace"), ("torch.jit", "trace_module"), ("torch.jit", "_get_trace_graph"),
+        ("torch.fx._symbolic_trace.Tracer", "trace"), ("torch.jit", "trace"), ("torch.jit", "trace_module"),
+        ("torch.jit", "_get_trace_graph"),
     }
 )  # fmt: skip
 """What Dynamo and the exporter to ONNX wrap for good, once they are used."""
@@ -55,6 +60,14 @@ def _set_stance(wanted: Any) -> None:
     module._set_stance(wanted or module.DynamoStance())
 
 
+def _is_compiling() -> bool:
+    return bool(_state._enabled.enabled)
+
+
+def _set_compiling(wanted: bool) -> None:
+    _state._enabled.enabled = wanted
+
+
 _DYNAMO = "torch._dynamo.eval_frame"
 
 _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
@@ -76,6 +89,7 @@ _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         )  # of the CPU's kernels as well
         for kind in ("cudnn", "flash", "math", "mem_efficient")
     },
+    "torch.jit._state.disable": (_is_compiling, _set_compiling),
     "torch.autograd.set_detect_anomaly": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     "sys.setrecursionlimit": (sys.getrecursionlimit, sys.setrecursionlimit),
     "torch.compiler.set_stance": (_stance, _set_stance),
@@ -176,7 +190,7 @@ def _owners() -> Iterator[tuple[str, Any]]:
     modules = {
         name: module
         for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType) and (name in _MODULES or name.startswith(_PACKAGES))
+        if isinstance(module, ModuleType) and (name in _MODULES or f"{name}.".startswith(_PACKAGES))
     }
     yield "torch.Tensor", torch.Tensor
     for name, module in modules.items():

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from conformance.engine.open_layouts import LAID_OUT_ALIKE, OpenLayouts
+from conformance.engine.ledger import Ledger
+from conformance.engine.open_layouts import ALIKE_IN_CHANNELS_LAST, LAID_OUT_ALIKE, OpenLayouts
+from conformance.engine.outside import recording
 from conformance.record import Evidence, Verdict
 from tests.miniatures.contract import WIDTH, Conv
 from tests.miniatures.registration import examining
@@ -37,8 +39,6 @@ def turned(device: str) -> torch.Tensor:
 ALIKE: dict[str, list[Callable[[str], Any]]] = {
     "_adaptive_avg_pool2d": [lambda d: F.adaptive_avg_pool2d(image(d), 2)],
     "_log_softmax": [lambda d: F.log_softmax(image(d), 1)],
-    "_native_batch_norm_legit": [lambda d: F.batch_norm(image(d), numbers(d, 8), numbers(d, 8), training=True)],
-    "_native_batch_norm_legit_no_training": [lambda d: F.batch_norm(image(d), numbers(d, 8), numbers(d, 8))],
     "_softmax": [lambda d: image(d).softmax(1), lambda d: turned(d).softmax(-1)],
     "_to_copy": [lambda d: image(d).double()],
     "_upsample_bicubic2d_aa": [lambda d: F.interpolate(image(d), scale_factor=2, mode="bicubic", antialias=True)],
@@ -61,14 +61,8 @@ ALIKE: dict[str, list[Callable[[str], Any]]] = {
     "index": [lambda d: image(d)[:, torch.tensor([0, 1], device=d)], lambda d: turned(d)[torch.tensor([0], device=d)]],
     "index_select": [lambda d: image(d).index_select(1, torch.tensor([0, 1], device=d))],
     "lift_fresh_copy": [lambda d: torch.ops.aten.lift_fresh_copy(image(d))],
-    "max_pool2d_with_indices": [lambda d: F.max_pool2d(image(d), 2), lambda d: F.max_pool2d(image(d), 3, 2, 1)],
     "mean": [lambda d: image(d).mean((2, 3)), lambda d: turned(d).mean(1)],
     "mm": [lambda d: numbers(d, 5, 8).T @ numbers(d, 8, 5).T],
-    "native_batch_norm": [
-        lambda d: torch.native_batch_norm(
-            image(d), numbers(d, 8), numbers(d, 8), numbers(d, 8), numbers(d, 8), False, 0.1, 1e-5
-        )[0]
-    ],
     "native_dropout": [lambda d: torch.native_dropout(image(d), 0.0, False)[0]],
     "native_layer_norm": [lambda d: F.layer_norm(image(d), (6,)), lambda d: F.layer_norm(turned(d), (5,))],
     "repeat": [lambda d: image(d).repeat(1, 2, 1, 1)],
@@ -83,8 +77,54 @@ ALIKE: dict[str, list[Callable[[str], Any]]] = {
 }
 
 
+ALIKE_IN_CHANNELS_LAST_ALONE: dict[str, list[Callable[[torch.Tensor], Any]]] = {
+    "_native_batch_norm_legit": [lambda x: torch._native_batch_norm_legit(x, *statistics(x), True, 0.1, 1e-5)[0]],
+    "_native_batch_norm_legit_no_training": [
+        lambda x: torch._native_batch_norm_legit_no_training(x, *statistics(x), 0.1, 1e-5)[0]
+    ],
+    "max_pool2d_with_indices": [lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 3, 2, 1)],
+    "native_batch_norm": [
+        lambda x: torch.native_batch_norm(x, *statistics(x), False, 0.1, 1e-5)[0],
+        lambda x: F.batch_norm(x, *statistics(x)[:2]),
+    ],
+}
+
+
+def statistics(x: torch.Tensor) -> list[torch.Tensor]:
+    return [numbers(str(x.device), x.size(1)) for _ in range(4)]
+
+
+LAYOUTS: dict[str, Callable[[str], torch.Tensor]] = {
+    "channels_last": image,
+    "attention heads": lambda d: numbers(d, 2, 6, 8, 6).transpose(1, 2),
+    "turned": lambda d: numbers(d, *SIZE).transpose(2, 3),
+    "batch within": lambda d: numbers(d, 8, 2, 6, 6).transpose(0, 1),
+    "every second channel": lambda d: numbers(d, 2, 16, 6, 6)[:, ::2],
+    "some channels of channels_last": lambda d: torch.cat([image(d), image(d)], 1)[:, :8],
+    "expanded": lambda d: numbers(d, 2, 1, 6, 6).expand(SIZE),
+    "three of one": lambda d: numbers(d, 2, 6, 3, 8, 6).permute(2, 0, 3, 1, 4)[1],
+    "one row": lambda d: numbers(d, 2, 6, 8).transpose(1, 2)[:, :, None],
+}
+
+
+def seen(tensor: torch.Tensor) -> tuple[Any, ...]:
+    strides = zip(tensor.size(), tensor.stride(), strict=True)
+    return tuple(tensor.size()), tuple(stride for size, stride in strides if size > 1)
+
+
+def opened(call: Callable[[], torch.Tensor], *operands: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """What a call on meta gives, and whether that may lie otherwise."""
+    ledger = Ledger()
+    for number, operand in enumerate(operands):
+        ledger.name_leaf("input", [(f"x{number}", operand, None)])
+    with recording(ledger):
+        result = call()
+    return result, ledger.layouts.is_open(result)
+
+
 def test_each_operation_of_the_list_is_tried():
     assert {f"aten.{name}" for name in ALIKE} == LAID_OUT_ALIKE
+    assert {f"aten.{name}" for name in ALIKE_IN_CHANNELS_LAST_ALONE} == ALIKE_IN_CHANNELS_LAST
 
 
 @pytest.mark.parametrize("name", ALIKE)
@@ -95,20 +135,94 @@ def test_it_lays_its_result_out_alike_on_the_cpu_and_on_meta(name):
         assert (real.shape, real.stride()) == (meta.shape, meta.stride())
 
 
-def test_what_is_not_in_the_list_is_open_from_there_on():
-    layouts, before = OpenLayouts(), image("meta")
-    after, later = torch.empty_like(before), torch.empty_like(before)
-    layouts.enter([numbers("meta", *SIZE)], [later], are_laid_out_alike=False)
-    assert not layouts.is_open(later)
-    layouts.enter([before], [after], are_laid_out_alike=True)
-    assert not layouts.is_open(after)
-    layouts.enter([before], [after], are_laid_out_alike=False)
-    layouts.enter([after], [later], are_laid_out_alike=True)
-    assert layouts.is_open(after)
-    assert layouts.is_open(later)
-    assert not layouts.may_be_shared(later.untyped_storage())
-    layouts.ask(later, later)
-    assert layouts.may_be_shared(later.untyped_storage())
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ALIKE_IN_CHANNELS_LAST_ALONE)
+def test_what_does_so_for_some_layouts_alone_is_open_for_the_others(name, layout):
+    made = LAYOUTS[layout]
+    if name.startswith("max_pool") and layout == "one row":
+        calls = [lambda x: F.max_pool1d(x[:, :, 0], 2)]
+    else:
+        calls = ALIKE_IN_CHANNELS_LAST_ALONE[name]
+    for call in calls:
+        x = made("meta")
+        meta, is_open = opened(lambda x=x, call=call: call(x), x)
+        with torch.no_grad():
+            real = call(made("cpu"))
+        assert is_open or seen(real) == seen(meta)
+        assert not (is_open and layout == "channels_last")
+
+
+POINTWISE: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "angle": lambda x, _: (x * 1j).angle(),
+    "complex": torch.complex,
+    "copysign": torch.copysign,
+    "div.Tensor_mode": lambda x, y: torch.div(x, y, rounding_mode="floor"),
+    "heaviside": torch.heaviside,
+    "logaddexp": torch.logaddexp,
+    "logaddexp2": torch.logaddexp2,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "polar": torch.polar,
+    "xlogy": torch.xlogy,
+    "add": torch.add,
+    "div": torch.div,
+    "maximum": torch.maximum,
+    "mul": torch.mul,
+    "pow": torch.pow,
+    "where": lambda x, y: torch.where(x > 0, x, y),
+}
+PAIRS: dict[str, Callable[[str], tuple[torch.Tensor, torch.Tensor]]] = {
+    "one layout": lambda d: (image(d), image(d)),
+    "two layouts": lambda d: (image(d), numbers(d, *SIZE)),
+    "one of fewer dimensions": lambda d: (numbers(d, 5, 5, 10).transpose(1, 2), numbers(d, 10, 5)),
+    "expanded against each other": lambda d: (numbers(d, 10, 1, 5), numbers(d, 1, 5, 10).transpose(1, 2)),
+    "expanded alike": lambda d: (numbers(d, 2, 1, 6, 6).expand(SIZE), numbers(d, 2, 8, 1, 6).expand(SIZE)),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("name", POINTWISE)
+def test_a_pointwise_result_lies_alike_or_is_open(name, pair):
+    x, y = PAIRS[pair]("meta")
+    meta, is_open = opened(lambda: POINTWISE[name](x, y), x, y)
+    real = POINTWISE[name](*PAIRS[pair]("cpu"))
+    assert is_open or seen(real) == seen(meta)
+
+
+def test_ordinary_arithmetic_is_not_open():
+    for name in ("add", "div", "maximum", "mul", "pow", "where"):
+        x, y = PAIRS["two layouts"]("meta")
+        assert not opened(lambda name=name, x=x, y=y: POINTWISE[name](x, y), x, y)[1]
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: torch.linalg.svd(x)[2], lambda x: torch.linalg.eig(x)[1], torch.fft.rfft2], ids=str
+)
+def test_what_lies_otherwise_for_any_operand_is_open(call):
+    x = numbers("meta", 5, 6, 6)
+    assert opened(lambda: call(x), x)[1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3)], ids=str)
+def test_a_weight_kept_in_channels_last_opens_what_is_convolved(size):
+    """`(16, 1, 16, 16)` is contiguous as well, and the CPU goes by the weight."""
+    weight = torch.ones(4, 8, *size).to(memory_format=torch.channels_last)
+    x, on_meta = numbers("meta", *SIZE), weight.to("meta")
+    meta, is_open = opened(lambda: F.conv2d(x, on_meta), x, on_meta)
+    assert seen(F.conv2d(numbers("cpu", *SIZE), weight)) != seen(meta)
+    assert is_open
+
+
+def test_what_was_made_of_open_memory_is_open_from_there_on():
+    x = image("meta")
+    assert opened(lambda: F.relu(F.conv2d(x, numbers("meta", 8, 8, 1, 1))), x)[1]
+    layouts = OpenLayouts()
+    assert not layouts.is_any_open
+    layouts.open(x)
+    assert not layouts.may_be_shared(x.untyped_storage())
+    layouts.ask(x, x)
+    assert layouts.may_be_shared(x.untyped_storage())
 
 
 # Models of which the meta device says otherwise than real tensors do

@@ -58,6 +58,7 @@ def test_workers_died_more_often_than_xdist_restarts_them_by_default(dying):
         ("dying_stopped_process_in_forward", "forward_features_runs", "undecided", ("did not end within 6 s", NOTE)),
         ("dying_hostile_text_in_build", "builds", "violated", ("RuntimeError",)),
         ("dying_interrupt_in_build", "builds", "undecided", ("KeyboardInterrupt", NOTE)),
+        ("dying_interrupting_in_forward", "forward_features_runs", "undecided", ("KeyboardInterrupt", NOTE)),
         ("dying_memory_in_forward", "forward_features_runs", "undecided", ("memory ran out",)),
     ],
 )

@@ -81,6 +81,14 @@ def convolve_slowly():
     torch.backends.mkldnn.set_flags(False)
 
 
+def trace_into_nothing():
+    torch.fx.Tracer.is_leaf_module = lambda *_: True
+
+
+def script_no_more():
+    torch.jit._state.disable()
+
+
 def compile_nothing():
     torch.compiler.set_stance("force_eager")
 
@@ -110,6 +118,8 @@ CHANGES = {
     lower_a_limit: "resource.RLIMIT_CORE",
     attend_by_the_book: "torch.backends.cuda.enable_flash_sdp",
     convolve_slowly: "torch.backends.mkldnn.enabled",
+    trace_into_nothing: "torch.fx._symbolic_trace.Tracer.is_leaf_module",
+    script_no_more: "torch.jit._state.disable",
     compile_nothing: "torch.compiler.set_stance",
     recompile_less: "torch._dynamo.config.recompile_limit",
     listen_everywhere: "torch.nn.modules.module._global_forward_hooks",
