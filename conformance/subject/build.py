@@ -107,11 +107,22 @@ def _asked_by_torch() -> bool:
 class Uninitialised(TorchFunctionMode):
     """The function mode under which models are built whose weights are going to be drawn: nothing fills parameters."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._spared: dict[int, torch.nn.Parameter] = {}
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         filled = _filled_parameter(func, args, kwargs or {})
-        return func(*args, **(kwargs or {})) if filled is None else filled
+        if filled is None:
+            return func(*args, **(kwargs or {}))
+        self._spared[filled.untyped_storage()._cdata] = filled
+        return filled
+
+    def left_buffers(self, model: torch.nn.Module) -> bool:
+        """Whether a buffer is the memory of a parameter that nothing filled: it may be a constant."""
+        return any(buffer.untyped_storage()._cdata in self._spared for buffer in model.buffers())
 
 
 def _filled_parameter(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.nn.Parameter | None:

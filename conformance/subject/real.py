@@ -7,11 +7,13 @@ copied: what a model kept from a run must not meet other weights.
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import timm
 import torch
 from torch import nn
@@ -131,12 +133,28 @@ class RealSubject(Subject):
         constants = self.once("constants", dict[str, torch.Tensor])
         for kind, name, tensor in named_tensors(model):
             if kind == "buffer" and not drawing.is_drawn(kind, tensor):
-                # What one build makes by chance another must not make anew: they are one model's.
                 known = constants.setdefault(name, tensor.clone())
-                if known.shape == tensor.shape:
+                is_another = known.shape == tensor.shape and not torch.equal(known, tensor)
+                if is_another and name not in self.once("steady buffers", self._steady_buffers):
+                    # What one build makes by chance another must not make anew: they are one model's.
                     tensor.copy_(known)
         drawing.draw_all(named_tensors(model), self.seed, known=set(), aliases=self.once("aliases", dict[str, str]))
         return model
+
+    def _steady_buffers(self) -> set[str]:
+        """The names of those that hold the same in each model that is built with the same arguments."""
+        first, second = ({name: tensor for _, name, tensor in self._built_by_chance(seed)} for seed in range(2))
+        return {name for name, tensor in first.items() if name in second and torch.equal(tensor, second[name])}
+
+    def _built_by_chance(self, seed: int) -> list[tuple[str, str, torch.Tensor]]:
+        set_back = measure.chance()
+        try:
+            random.seed(seed)
+            np.random.seed(seed)  # what models draw from
+            torch.manual_seed(seed)
+            return [entry for entry in named_tensors(self._uninitialised()) if entry[0] == "buffer"]
+        finally:
+            set_back()
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_complex():
@@ -170,8 +188,9 @@ class RealSubject(Subject):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 return timm.create_model(self.name, **arguments)
-        with Uninitialised():
-            return timm.create_model(self.name, **arguments)
+        with Uninitialised() as building:
+            model = timm.create_model(self.name, **arguments)
+        return timm.create_model(self.name, **arguments) if building.left_buffers(model) else model
 
     def another(self, dtype: torch.dtype | None = None) -> nn.Module:
         """One more headed model, of `dtype` where that is given."""

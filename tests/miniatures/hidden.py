@@ -349,6 +349,44 @@ class scales_by_what_is_written_on_a_parameter(Conv):
 # Parameters that take part without getting a gradient
 
 
+class Scaled(Conv):
+    """By a persistent buffer, a constant that checkpoints hold as well: another one without classes."""
+
+    def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
+        super().__init__(num_classes, **arguments)
+        self.register_buffer("scale", self.made(20.0 if num_classes else 2.0))
+
+    def made(self, scale: float) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward_features(x) * self.scale
+
+
+@breaks("built_headless")
+class scale_is_a_full_buffer(Scaled):
+    def made(self, scale: float) -> torch.Tensor:
+        return torch.full((1,), scale)
+
+
+@breaks("built_headless")
+class scale_is_a_multiple_of_one(Scaled):
+    def made(self, scale: float) -> torch.Tensor:
+        return torch.ones(1) * scale
+
+
+@breaks("built_headless")
+class scale_is_a_filled_buffer(Scaled):
+    def made(self, scale: float) -> torch.Tensor:
+        return nn.init.constant_(torch.empty(1), scale)
+
+
+@breaks("built_headless")
+class scale_is_a_weights_memory(Scaled):
+    def made(self, scale: float) -> torch.Tensor:
+        return nn.init.constant_(nn.Parameter(torch.empty(1)), scale).detach()
+
+
 class Detached(Conv):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

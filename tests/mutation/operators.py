@@ -458,11 +458,12 @@ family(
     "reset_to_classes",
     {
         "keeps_the_number_from_before": when("num_classes")("self.num_classes = before"),
-        "keeps_no_number": "self.num_classes = None",
     },
     "reset.end",
     also=[Put("reset.begin", "before = self.num_classes")],
 )
+one("reset_to_classes", "keeps_no_number", Put("reset.end", "self.num_classes = None"),
+    consequences=["reset_to_pooled", "unpooled_reset"])  # fmt: skip  # forward_head may ask for it
 one("reset_to_classes", "makes_none_from_none", Put("reset.begin", when("self.num_classes == 0")("return")))
 one("reset_to_classes", "keeps_the_classifier", Instead("reset.heads", when("num_classes == 0")("PIECE")))
 one("reset_to_classes", "takes_one_argument", Put("reset.begin", when("num_classes and not self.num_classes")(
@@ -570,10 +571,10 @@ family(
         "an_exception_caught": "try:\n    pass\nexcept ValueError:\n    pass",
         "vars": "known = len(vars(self))",
         "a_star": "known = [*range(3)]",
-        "a_class": "class Known:\n    pass",
     },
     "forward.begin",
 )
+one("scripts", "a_class", Put("forward.begin", "class Known:\n    pass"), consequences=["compiles"])
 
 
 # The scripted model

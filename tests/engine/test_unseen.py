@@ -1,0 +1,125 @@
+"""What is hidden from a recording, or done by other code on real tensors, is noticed, and torch left as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
+
+from conformance.engine.ledger import Ledger
+from conformance.engine.outside import recording
+from conformance.engine.script import script
+from conformance.record import Evidence, Verdict
+from tests.miniatures.contract import WIDTH, Conv
+from tests.miniatures.registration import examining
+
+SIZE = (2, 8, 6, 6)
+
+
+def strays(call, *, is_open: bool) -> bool:
+    ledger = Ledger()
+    x = torch.empty(SIZE, device="meta")
+    ledger.name_leaf("input", [("x", x, None)])
+    if is_open:
+        ledger.layouts.open(x)
+    with recording(ledger, writable=[x]) as taken:
+        call(x)
+    return taken.strays is not None
+
+
+def in_rows(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def attended(x: torch.Tensor) -> torch.Tensor:
+    return F.scaled_dot_product_attention(x, x, x)
+
+
+class Rows(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(-1)
+
+
+@pytest.mark.parametrize("code", [in_rows, Rows()], ids=["function", "module"])
+def test_compiled_code_that_is_given_memory_which_may_lie_otherwise_strays(code):
+    compiled = script(code)
+    assert strays(compiled, is_open=True)
+    assert not strays(compiled, is_open=False)
+
+
+def test_what_compiled_code_gives_may_lie_otherwise():
+    compiled = script(attended)
+    assert strays(lambda x: compiled(x).transpose(1, 2).reshape(-1).mul_(2), is_open=False)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: torch.ops.aten.reshape(x, [-1]).mul_(2),
+        lambda x: torch.ops.aten.contiguous.default(x).mul_(2),
+        lambda x: torch.ops.aten.flatten.using_ints(x, 1).mul_(2),
+        lambda x: torch.ops.aten.is_contiguous(x),
+        lambda x: torch.ops.aten.stride.int(x, 0),
+    ],
+)
+def test_operations_that_are_called_as_such_are_known(call):
+    assert strays(call, is_open=True)
+    assert not strays(call, is_open=False)
+
+
+def hidden(x: torch.Tensor) -> torch.Tensor:
+    if has_torch_function((x,)):
+        return handle_torch_function(hidden, (x,), x)
+    return x.contiguous()
+
+
+def test_a_function_that_hands_itself_to_modes_proves_nothing():
+    with recording(Ledger()) as taken:
+        hidden(torch.empty(SIZE, device="meta"))
+    assert taken.unprovable == ["the work of hidden, which is hidden from modes"]
+
+
+def test_torch_is_left_as_it_was():
+    def of_torch():
+        return (
+            torch.jit.ScriptFunction.__call__, torch._C.ScriptMethod.__call__, nn.TransformerEncoder.forward,
+            torch.autocast.__enter__, torch._C._DisableTorchDispatch,
+        )  # fmt: skip
+
+    before = of_torch()
+    with recording(Ledger()):
+        assert all(now is not then for now, then in zip(of_torch(), before, strict=True))
+    assert of_torch() == before
+
+
+class Padded(Conv):
+    """An encoder that is told which tokens are padding: those of black images."""
+
+    def __init__(self, num_classes: int = 5) -> None:
+        super().__init__(num_classes)
+        layer = nn.TransformerEncoderLayer(WIDTH, 2, WIDTH, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, mask_check=False)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        padding = F.max_pool2d(x.abs().amax(1, keepdim=True), 8).flatten(1) == 0
+        x = self.conv(x).flatten(2).transpose(1, 2)
+        return self.encoder(x, src_key_padding_mask=padding)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        x = x.mean(1)
+        return x if pre_logits else self.fc(x)
+
+
+class Whole(Padded):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(self.conv(x).flatten(2).transpose(1, 2))
+
+
+def test_nothing_is_proved_of_encoders_that_are_told_of_padding():
+    with examining(Padded) as examination:
+        assert examination.cell("export_matches").evidence is not Evidence.PROVED
+        assert examination.cell("compiles").verdict is Verdict.VIOLATED
+    with examining(Whole) as examination:
+        assert examination.cell("export_matches").evidence is Evidence.PROVED
