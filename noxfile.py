@@ -65,6 +65,13 @@ def agreement(session: nox.Session) -> None:
 
 
 @nox.session
+def layouts(session: nox.Session) -> None:
+    """Hold what is believed of how results lie in memory against each operator that torch samples for its own tests."""
+    session.install("-e", ".[test]", "expecttest")
+    session.run("python", "benchmarks/layouts.py")
+
+
+@nox.session
 def soundness(session: nox.Session) -> None:
     """Hold equal numbers against equal bits for many programs, and for each rule alone; arguments go to pytest."""
     session.install("-e", ".[test]")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -121,7 +122,7 @@ class Surroundings:
             self._owners[name] = owner, code
             self._sizes[name] = len(vars(owner))
         self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
-        self._configs = {name: config.get_config_copy() for name, config in _configs()}
+        self._configs = {name: _options(config) for name, config in _configs()}
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
         self._kernels = _kernels()
         self._modes = _modes()
@@ -155,8 +156,10 @@ class Surroundings:
         for name, (ask, put) in _SETTINGS.items():
             if ask() != self._settings[name]:
                 put(self._settings[name])
-        for _, config, option, value in list(self._configured()):
-            setattr(config, option, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of options that are deprecated
+            for _, config, option, value in list(self._configured()):
+                setattr(config, option, value)
         for (_, now), then in zip(_GLOBAL_HOOKS, self._hooks, strict=True):
             now.clear()
             now.update(then)
@@ -164,9 +167,9 @@ class Surroundings:
     def _configured(self) -> Iterator[tuple[str, Any, str, Any]]:
         """The name of a configuration of torch's, itself, an option that is another now, and what it was."""
         for name, config in _configs():
-            now = config.get_config_copy()
+            now = _options(config)
             for option, value in self._configs.get(name, now).items():
-                if now[option] != value:
+                if _are_others(now.get(option, _INHERITED), value):
                     yield name, config, option, value
 
     def _replaced(self) -> Iterator[tuple[str, Any, str, Any]]:
@@ -203,6 +206,21 @@ def _owners() -> Iterator[tuple[str, Any]]:
 def _configs() -> list[tuple[str, Any]]:
     """The configurations of torch's own compilers, by name."""
     return [(name, module) for name, module in list(sys.modules.items()) if isinstance(module, ConfigModule)]
+
+
+def _options(config: Any) -> dict[str, Any]:
+    """Copies of what a configuration says; nothing where a model put something in it that cannot be copied."""
+    try:
+        return dict(config.get_config_copy())
+    except Exception:  # noqa: BLE001  # whatever that raises
+        return {}
+
+
+def _are_others(left: Any, right: Any) -> bool:
+    try:
+        return bool(left != right)
+    except Exception:  # noqa: BLE001  # likewise
+        return True
 
 
 def _is_code(value: Any) -> bool:

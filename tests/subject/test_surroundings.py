@@ -97,6 +97,10 @@ def recompile_less():
     torch._dynamo.config.recompile_limit = 1
 
 
+def configure_what_cannot_be_copied():
+    torch._dynamo.config.recompile_limit = threading.Lock()
+
+
 def listen_everywhere():
     torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
 
@@ -122,6 +126,7 @@ CHANGES = {
     script_no_more: "torch.jit._state.disable",
     compile_nothing: "torch.compiler.set_stance",
     recompile_less: "torch._dynamo.config.recompile_limit",
+    configure_what_cannot_be_copied: "torch._dynamo.config.recompile_limit",
     listen_everywhere: "torch.nn.modules.module._global_forward_hooks",
 }
 
