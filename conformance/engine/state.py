@@ -156,10 +156,8 @@ class _Held:
             raise Unwatchable(f"an iterator of class {kind.__name__}")
         try:
             return [held for held in within(value, kind) if held is not kind]
-        except Unwatchable:
-            if is_of_others(kind):  # a pool of threads, a compiled program
-                return []
-            raise
+        except Unwatchable:  # what is compiled: a tokenizer, a pool of threads
+            return []
 
     def _look_into(self, value: Any, seen: set[int]) -> None:
         inside, pending = self.inside, [value]
