@@ -66,14 +66,15 @@ def prepare(config: pytest.Config) -> None:
 def arithmetic() -> dict[str, str]:
     """The environment in which torch computes constants alike on whatever processor has AVX2.
 
-    Kernels for AVX-512 round sines and cosines in another way, and fingerprints have the bytes of constants. It is read
-    when torch runs its first kernel (aten/src/ATen/native/DispatchStub.cpp), and believed: it must be true.
+    Kernels for AVX-512 round sines and cosines in another way, those of MKL logarithms, and fingerprints have the bytes
+    of constants. It is read when torch runs its first kernel (aten/src/ATen/native/DispatchStub.cpp; "Conditional
+    Numerical Reproducibility" in MKL's guide), and believed: it must be true.
     """
     try:
         has_avx2 = " avx2 " in Path("/proc/cpuinfo").read_text()
     except OSError:
         has_avx2 = False
-    return {"ATEN_CPU_CAPABILITY": "avx2"} if has_avx2 else {}
+    return {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2"} if has_avx2 else {}
 
 
 def choose(config: pytest.Config) -> Chosen:

@@ -32,14 +32,22 @@ def test_these_tests_compute_so_too():
 
 
 @only_with_avx2
-@pytest.mark.parametrize("foreign", ["avx512", "default"])
-def test_fingerprints_do_not_depend_on_what_the_environment_says_of_the_processor(tmp_path, foreign):
-    """Its rotary embeddings are constants that kernels for AVX-512 round in another way."""
+@pytest.mark.parametrize(
+    ("model", "foreign"),
+    [
+        ("vit_pe_core_gigantic_patch14_448", {"ATEN_CPU_CAPABILITY": "avx512"}),
+        ("vit_pe_core_gigantic_patch14_448", {"ATEN_CPU_CAPABILITY": "default"}),
+        ("swinv2_cr_tiny_224", {"MKL_CBWR": "AVX512"}),
+        ("swinv2_cr_tiny_224", {"MKL_CBWR": "AUTO"}),
+    ],
+)
+def test_fingerprints_do_not_depend_on_what_the_environment_says_of_the_processor(tmp_path, model, foreign):
+    """Rotary embeddings and logarithms of places are constants that kernels for AVX-512 round in another way."""
     ran = run_pytest(
         tmp_path,
         *("--pyargs", "conformance.test_contract", "-n", "1", "--timm-claim=forward_features_runs"),
-        *("--timm-model=vit_pe_core_gigantic_patch14_448", "--timm-output=run.jsonl"),
-        ATEN_CPU_CAPABILITY=foreign,
+        *(f"--timm-model={model}", "--timm-output=run.jsonl"),
+        **foreign,
     )
     assert ran.returncode == 0, ran.stdout
     (record,) = [line for line in lines(tmp_path / "run.jsonl") if line["kind"] == "record"]
