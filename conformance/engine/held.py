@@ -169,6 +169,8 @@ def _is_filled(cell: types.CellType) -> bool:
     return True
 
 
+BIT_GENERATORS = (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
+
 LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     **dict.fromkeys(PLAIN_TENSORS, _of_tensor),
     np.ndarray: _of_array,
@@ -182,7 +184,17 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     classmethod: lambda value: [value.__func__],
     staticmethod: lambda value: [value.__func__],
     **dict.fromkeys(
-        (random.Random, np.random.Generator, torch.Generator, itertools.count, array.array, bytearray), lambda _: []
+        (
+            random.Random,
+            np.random.Generator,
+            np.random.RandomState,
+            *BIT_GENERATORS,
+            torch.Generator,
+            itertools.count,
+            array.array,
+            bytearray,
+        ),
+        lambda _: [],
     ),
     contextvars.ContextVar: lambda value: [value.get(END)],
     threading.local: lambda value: [threading.local.__getattribute__(value, "__dict__")],
@@ -198,6 +210,8 @@ FACTS: dict[type, Callable[[Any], Facts]] = {
     np.ndarray: _facts_of_array,
     random.Random: lambda value: Facts(value.getstate()),
     np.random.Generator: lambda value: Facts((repr(value.bit_generator.state),)),
+    np.random.RandomState: lambda value: Facts((repr(value.get_state(legacy=False)),)),
+    **dict.fromkeys(BIT_GENERATORS, lambda value: Facts((repr(value.state),))),
     torch.Generator: lambda value: Facts((digest_of_bytes(value.get_state()),)),
     itertools.count: lambda value: Facts((repr(value),)),
     array.array: lambda value: Facts((value.typecode, value.tobytes())),

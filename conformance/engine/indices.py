@@ -11,6 +11,7 @@ import torch
 from conformance.engine.operands import PLAIN_TENSORS
 
 WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8})
+FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 class Range(NamedTuple):
@@ -33,19 +34,17 @@ class Ranges:
         """The range of a tensor's elements or of a number; None where nothing is known, or there are none."""
         if type(tensor) is int:
             return Range(tensor, tensor)
-        if type(tensor) not in PLAIN_TENSORS or tensor.dtype not in WHOLE or not tensor.numel():
+        if type(tensor) not in PLAIN_TENSORS or not tensor.numel():
             return None
         if tensor.device.type == "cpu":
-            return Range(int(tensor.min()), int(tensor.max()))
+            return Range(int(tensor.min()), int(tensor.max())) if tensor.dtype in WHOLE else None
         dtype, found = self._known.get(tensor.untyped_storage()._cdata, (None, None))
         return found if dtype == tensor.dtype else None
 
     def note(self, tensor: torch.Tensor, found: Range | None) -> None:
         """Say that all elements of the tensor's storage, looked at as it looks, lie in `found`."""
-        if found is None or tensor.dtype not in WHOLE:
-            return
-        possible = torch.iinfo(tensor.dtype)
-        if possible.min <= found.low and found.high <= possible.max:  # or it wraps around
+        low, high = _exact(tensor.dtype)
+        if found is not None and low <= found.low and found.high <= high:  # or it wraps around, or is rounded
             self._known[tensor.untyped_storage()._cdata] = tensor.dtype, found
 
     def note_like(self, storage: torch.UntypedStorage, source: torch.UntypedStorage) -> None:
@@ -65,11 +64,10 @@ class Ranges:
         """Say that the storage holds something else now."""
         self._known.pop(address, None)
 
-    def follow(self, packet: str, arguments: Sequence[Any], result: torch.Tensor) -> None:
-        """Note what an operation made of what is known of its arguments, which are in the order of its schema."""
+    def made(self, packet: str, arguments: Sequence[Any]) -> Range | None:
+        """The range of what an operation makes of arguments in the order of its schema, by what is known of these."""
         rule = _RESULTS.get(packet)
-        if rule is not None and result.dtype in WHOLE:
-            self.note(result, rule(self, arguments))
+        return None if rule is None else rule(self, arguments)
 
     def out_of(self, packet: str, label: str, arguments: Sequence[Any]) -> str | None:
         """What to say of indices that a real kernel may refuse; None where it refuses none that are known."""
@@ -79,6 +77,16 @@ class Ranges:
             if found is not None and (found.low < (-size if may_be_negative else 0) or found.high >= size):
                 return f"{label} with indices from {found.low} to {found.high}, where there are {size}"
         return None
+
+
+def _exact(dtype: torch.dtype) -> tuple[int, int]:
+    """The least and the largest of the whole numbers that a dtype keeps apart; none where it is of another kind."""
+    if dtype in WHOLE:
+        return torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    if dtype in FLOATING:
+        most = int(2 / torch.finfo(dtype).eps)
+        return -most, most
+    return 1, 0
 
 
 Indexed = Iterator[tuple[int, Any, bool]]
@@ -118,7 +126,7 @@ def _by_dimension(arguments: Sequence[Any]) -> Indexed:
 _INDEXED: dict[str, Callable[[Sequence[Any]], Indexed]] = {
     f"aten.{name}": rule
     for rule, names in (
-        (_rows, "embedding"),
+        (_rows, "embedding _embedding_bag _embedding_bag_forward_only"),
         (
             _along,
             """
@@ -139,7 +147,11 @@ def _counted(_known: Ranges, arguments: Sequence[Any]) -> Range | None:
     if any(type(number) is float for number in numbers) or not numbers:
         return None
     counted = range(*numbers)
-    return Range(min(counted), max(counted)) if counted else None
+    return _between(counted[0], counted[-1]) if counted else None
+
+
+def _between(*ends: int) -> Range:
+    return Range(min(ends), max(ends))
 
 
 def _taken(known: Ranges, arguments: Sequence[Any]) -> Range | None:
@@ -162,6 +174,19 @@ def _subtracted(known: Ranges, arguments: Sequence[Any]) -> Range | None:
     return _of_two(known, arguments, lambda left, right: (left.low - right.high, left.high - right.low))
 
 
+def _subtracted_from(known: Ranges, arguments: Sequence[Any]) -> Range | None:
+    return _subtracted(known, [arguments[1], arguments[0], *arguments[2:]])
+
+
+def _negated(known: Ranges, arguments: Sequence[Any]) -> Range | None:
+    found = known.of(arguments[0])
+    return None if found is None else Range(-found.high, -found.low)
+
+
+def _copied(known: Ranges, arguments: Sequence[Any]) -> Range | None:
+    return known.of(arguments[1])
+
+
 def _multiplied(known: Ranges, arguments: Sequence[Any]) -> Range | None:
     return _of_two(known, arguments, lambda left, right: tuple(one * other for one in left for other in right))
 
@@ -170,8 +195,7 @@ def _of_two(known: Ranges, arguments: Sequence[Any], ends: Callable[[Range, Rang
     left, right = (known.of(argument) for argument in arguments[:2])
     if left is None or right is None or any(factor != 1 for factor in arguments[2:]):  # alpha
         return None
-    found = ends(left, right)
-    return Range(min(found), max(found))
+    return _between(*ends(left, right))
 
 
 def _clamped(known: Ranges, arguments: Sequence[Any]) -> Range | None:
@@ -189,12 +213,15 @@ _RESULTS: dict[str, Callable[[Ranges, Sequence[Any]], Range | None]] = {
     for rule, names in (
         (_counted, "arange"),
         (_taken, "clone _to_copy lift_fresh_copy flip gather index index_select repeat roll take"),
+        (_copied, "copy fill full"),
         (_joined, "cat stack"),
         (_added, "add"),
         (_subtracted, "sub"),
+        (_subtracted_from, "rsub"),
+        (_negated, "neg"),
         (_multiplied, "mul"),
         (_clamped, "clamp"),
     )
     for name in names.split()
 }
-"""By operation, the range of its first result's elements; nothing is known of others."""
+"""By operation (of one in place, its twin), the range of its result's elements; nothing is known of others."""

@@ -71,6 +71,7 @@ class OpenLayouts:
         self._shared: set[int] = set()
         self.believes_compiled = False
         """Whether compiled code runs that was looked into before, as a whole model."""
+        self._is_within_compiled = False
 
     def enter(self, known: Operation, operands: Iterable[torch.Tensor], results: Iterable[torch.Tensor]) -> None:
         """Say that an operation made `results` of `operands`."""
@@ -104,6 +105,15 @@ class OpenLayouts:
         finally:
             self.believes_compiled = before
 
+    @contextmanager
+    def within_compiled(self) -> Iterator[None]:
+        """Run the body as compiled code, of which nobody hears what it asks."""
+        before, self._is_within_compiled = self._is_within_compiled, True
+        try:
+            yield
+        finally:
+            self._is_within_compiled = before
+
     def ask(self, source: torch.Tensor, result: torch.Tensor) -> None:
         """Say that `result` is a copy of `source` or looks at its memory, as that lies."""
         if self.is_open(source):
@@ -111,7 +121,7 @@ class OpenLayouts:
 
     def may_be_shared(self, storage: torch.UntypedStorage) -> bool:
         """Whether something that is written to the storage may or may not reach another on a real device."""
-        return storage._cdata in self._shared
+        return storage._cdata in self._shared or (self._is_within_compiled and storage._cdata in self._open)
 
 
 def _lies_in_order(tensor: torch.Tensor) -> bool:

@@ -9,11 +9,20 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FunctionType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
 import torch
+from torch._C import DisableTorchFunction
 from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
@@ -99,9 +108,9 @@ class PythonData(TorchFunctionMode):
             if namespace not in PURE_NAMESPACES:
                 self._recording.void(f"the operation {func}")
             return NAMED.get(name.partition(".")[0])
-        if type(func) is FunctionType and not str(func.__module__).startswith("torch"):
+        if not _is_torchs(func):
             # One that hands itself to modes: what it calls is shown to none.
-            self._recording.void(f"the work of {func.__name__}, which is hidden from modes")
+            self._recording.void(f"the work of {getattr(func, '__name__', type(func).__name__)}, hidden from modes")
         return func
 
     def __torch_function__(
@@ -125,7 +134,7 @@ class PythonData(TorchFunctionMode):
             result = func(*args, **kwargs)
             source: Any = args[0] if args else next(iter(kwargs.values()), None)
             if self._layouts is not None and type(source) in PLAIN_TENSORS:
-                with torch._C.DisableTorchFunction():  # another mode of ours would see memory touched
+                with DisableTorchFunction():  # another mode of ours would see memory touched
                     self._note_layout(self._layouts, watched, source, result)
             return result
         if func in INDEXING:
@@ -133,6 +142,16 @@ class PythonData(TorchFunctionMode):
         elif func in FROM_PYTHON_DATA:
             return _on_cpu_first(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def _is_torchs(func: Any) -> bool:
+    """Whether torch itself, or torchvision, defines what is called."""
+    kind = type(func)
+    home = func.__module__ if kind in (FunctionType, MethodType) else kind.__module__
+    return kind in OF_C or str(home).partition(".")[0] in ("torch", "torchvision")
+
+
+OF_C = (BuiltinFunctionType, ClassMethodDescriptorType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType)
 
 
 def _on_cpu_first(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -215,7 +234,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
             unseen_work_is_noticed(taken),
             autocast_is_noticed(taken),
             compiled_code_is_noticed(taken, ledger.layouts),
-            padding_is_noticed(taken),
+            padding_is_noticed(taken, state.parts),
             torch.no_grad(),
             PythonData(taken, ledger.layouts),
             Tracer(ledger, taken),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import struct
 from collections.abc import Sequence
 
 import torch
@@ -134,25 +133,6 @@ ZEROS = frozenset({"aten.new_zeros.default", "aten.zero_.default", "aten.zeros.d
 def zeroed(values: Values, storage_bytes: int) -> int:
     """What a storage holds that is zero throughout, however it came to be."""
     return values.intern("zeros", (storage_bytes,))
-
-
-ONES = frozenset({"aten.new_ones.default", "aten.ones.default", "aten.ones_like.default"})
-FILLING = frozenset({"aten.fill.Scalar", "aten.full.default"})
-"""Operations whose second argument is what they fill with."""
-NUMBER_ONE = (1, ("float", struct.pack("<d", 1.0).hex()))
-
-
-def is_zeros_or_ones(values: Values, number: int) -> bool:
-    """Whether a storage that holds `number` was filled with zeros, or with ones, by one operation."""
-    node = values.node(number)
-    if node.label != "result":
-        return node.label == "zeros"
-    label, payload, _ = values.node(node.children[0])
-    if label not in FILLING:
-        return label in ONES
-    given = payload[0]
-    assert isinstance(given, tuple)
-    return given[1] in NUMBER_ONE
 
 
 @functools.lru_cache(maxsize=1 << 12)

@@ -266,16 +266,30 @@ def _inlined(module: torch.jit.ScriptModule) -> list[Any]:
 
     torch's pass goes one level deep as long as nothing is optimised; calls that it leaves cannot be looked into.
     """
-    graphs = []
     with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # torch lists it not
-        for name in module._c._method_names():
-            graph = module._c._get_method(name).graph.copy()
-            for _ in range(DEEPEST_CALL):
-                if not any(graph.findAllNodes(kind) for kind in CALLS):
-                    break
-                torch._C._jit_pass_inline(graph)
-            graphs.append(graph)
-    return graphs
+        return [_with_calls(module._c._get_method(name).graph) for name in module._c._method_names()]
+
+
+def _with_calls(graph: Any) -> Any:
+    """A copy of the graph with what it calls in place of the calls, as deep as can be looked."""
+    graph = graph.copy()
+    for _ in range(DEEPEST_CALL):
+        if not any(graph.findAllNodes(kind) for kind in CALLS):
+            break
+        torch._C._jit_pass_inline(graph)
+    return graph
+
+
+def kinds_in(graph: Any) -> set[str]:
+    """The kinds of all nodes of a graph, those in what it calls included."""
+    graph = _with_calls(graph)
+    found: set[str] = set()
+    blocks = [graph]
+    while blocks:
+        for node in blocks.pop().nodes():
+            found.add(node.kind())
+            blocks.extend(node.blocks())
+    return found
 
 
 DEEPEST_CALL = 50

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._C import DisableTorchFunction
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -38,7 +39,7 @@ class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ba
         self.problem: str | None = None
         self._known: dict[int, Sliced] = {}
         self._storages: set[int] = set()
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             self._pair(images, image, 0)
 
     def part_of(self, output: Any) -> Any:
@@ -63,7 +64,7 @@ class Slicing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ba
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             try:
                 return self._run(func, args, kwargs or {})
             except NotApart as why:

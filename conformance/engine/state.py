@@ -62,14 +62,15 @@ class State:
 
     def __init__(self, modules: Iterable[torch.nn.Module], *, reads_bytes: bool = True) -> None:
         self._reads_bytes = reads_bytes  # or else what torch knows of writes has to do
-        self._parts = parts_of(*modules)
-        self._classes = _classes_of(frozenset(map(type, self._parts)))
+        self.parts = parts_of(*modules)
+        """The modules and all below them."""
+        self._classes = _classes_of(frozenset(map(type, self.parts)))
         self._before = self._now()
 
     def _now(self) -> list[_Held]:
-        seen = {id(part) for part in self._parts}
+        seen = {id(part) for part in self.parts}
         reads = self._reads_bytes
-        held = [_Held(type(part).__name__, vars(part), seen, reads) for part in self._parts]
+        held = [_Held(type(part).__name__, vars(part), seen, reads) for part in self.parts]
         held += [_Held(kind.__name__, vars(kind), seen, reads) for kind in self._classes]
         files = dict.fromkeys(kind.__module__ for kind in self._classes)
         return held + [_Held(name, _globals_of(name), None, reads) for name in files if name in sys.modules]
@@ -152,7 +153,9 @@ class _Held:
             return [held for name, held in vars(value).items() if not name.startswith("__")]
         if issubclass(kind, io.IOBase):
             return []
-        if kind not in LOOKS and hasattr(kind, "__next__"):
+        if issubclass(kind, torch.jit.ScriptModule):
+            raise Unwatchable("compiled code, which keeps attributes of its own")
+        if kind not in LOOKS and any("__next__" in vars(base) for base in kind.__mro__):
             raise Unwatchable(f"an iterator of class {kind.__name__}")
         try:
             return [held for held in within(value, kind) if held is not kind]

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._C import DisableTorchFunction
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from conformance.engine.indices import Range
 from conformance.engine.ledger import Ledger
 from conformance.engine.open_layouts import BY_STRIDES, WRITTEN, asked
 from conformance.engine.operands import (
@@ -63,7 +65,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         # What Python kernels do is not the model's doing: no function mode is to see it.
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             try:
                 return self._run(func, types, args, kwargs or {})
             except Exception as error:
@@ -223,15 +225,32 @@ class _Call:
             else:
                 self.recording.void(f"a result of class {type(tensor).__name__} on {tensor.device}")
         try:
+            made = self._range_made()
             self._enter_writes()
             if self.recording.is_numbered:
                 on_meta = [tensor for tensor in results if tensor.is_meta]
                 self.ledger.layouts.enter(known, self.tensors, on_meta)
                 self._enter_results(on_meta)
-                if len(on_meta) == 1 and not self.written:
-                    self.ledger.ranges.follow(known.packet, self.arguments, on_meta[0])
+            if made is not None:
+                self._enter_range(made, self.written or results)
         except Unmodelled as why:
             self.recording.void(str(why))
+
+    def _range_made(self) -> Range | None:
+        """Between which numbers the result lies, or what is written in its place."""
+        known = self.known
+        packet = known.packet if known.twin is None else known.twin.rpartition(".")[0]
+        out = known.written if known.is_out else ()
+        given = [argument for position, argument in enumerate(self.arguments) if position not in out]
+        return self.ledger.ranges.made(packet, given)
+
+    def _enter_range(self, made: Range, tensors: list[torch.Tensor]) -> None:
+        """Say between which numbers the one result lies, or what was written as a whole."""
+        if len(tensors) == 1 and tensors[0].is_meta and covers_storage(tensors[0]):
+            storage = tensors[0].untyped_storage()
+            if not self.recording.is_numbered:  # nobody else keeps it alive
+                self.ledger.hold(storage, self.ledger.values.fresh("a stretch that was not numbered"))
+            self.ledger.ranges.note(tensors[0], made)
 
     def _enter_cpu(self, tensor: torch.Tensor, *, written: bool) -> None:
         storage = tensor.untyped_storage()

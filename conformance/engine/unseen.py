@@ -5,31 +5,37 @@ What it replaces in torch meanwhile is put back when the recording ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._C import DisableTorchFunction
 from torch.utils import _python_dispatch
 
 from conformance.engine.open_layouts import OpenLayouts
 from conformance.engine.operands import tensors_in
 from conformance.engine.recordings import Recording
+from conformance.engine.script import kinds_in
 
 AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
 
-SWITCHES = ((torch._C, "_DisableTorchDispatch"), (_python_dispatch, "_disable_current_modes"))
-"""What turns dispatch modes off, and where it is had."""
+SWITCHES = (
+    (torch._C, "_DisableTorchDispatch"),
+    (torch._C, "DisableTorchFunction"),
+    (_python_dispatch, "_disable_current_modes"),
+)
+"""What turns modes off, and where it is had."""
 
 
 @contextmanager
 def unseen_work_is_noticed(taken: Recording) -> Iterator[None]:
-    """Void the recording if something turns its dispatch mode off."""
+    """Void the recording if something turns its modes off."""
     originals = [getattr(place, name) for place, name in SWITCHES]
 
     def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
         def switch(*args: Any, **kwargs: Any) -> Any:
-            taken.void(f"{original.__name__} hid work from the tracer")
+            taken.void(f"{original.__name__} hid work from the recording")
             return original(*args, **kwargs)
 
         return switch
@@ -80,9 +86,10 @@ COMPILED = (torch.jit.ScriptFunction, torch._C.ScriptMethod)
 
 @contextmanager
 def compiled_code_is_noticed(taken: Recording, layouts: OpenLayouts) -> Iterator[None]:
-    """Say that real tensors may go another way if compiled code is called with memory that may lie otherwise there.
+    """Say that real tensors may go another way where compiled code is called that depends on how memory lies.
 
-    The TorchScript interpreter asks how memory lies, and copies or does not, and no function mode hears of it.
+    The TorchScript interpreter asks how memory lies, copies or does not, and attends by another kernel on a real
+    device, and no function mode hears of it.
     """
     originals = [kind.__call__ for kind in COMPILED]
 
@@ -90,13 +97,17 @@ def compiled_code_is_noticed(taken: Recording, layouts: OpenLayouts) -> Iterator
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             if layouts.believes_compiled:
                 return original(self, *args, **kwargs)
-            with torch._C.DisableTorchFunction():  # it would see memory touched
-                if any(map(layouts.is_open, tensors_in((*args, *kwargs.values())))):
-                    taken.stray("compiled code was given memory that may lie otherwise on real devices")
-            result = original(self, *args, **kwargs)
-            with torch._C.DisableTorchFunction():
-                for tensor in tensors_in(result):
-                    layouts.open(tensor)  # what attention gives lies as its kernel likes
+            with DisableTorchFunction():  # a mode would see memory touched
+                is_given_open = any(map(layouts.is_open, tensors_in((*args, *kwargs.values()))))
+            with layouts.within_compiled():
+                result = original(self, *args, **kwargs)
+            kinds = kinds_in(self.graph)
+            asks, attends = not kinds.isdisjoint(ASKING), not kinds.isdisjoint(ATTENDING)
+            if is_given_open or (asks and layouts.is_any_open) or (attends and (asks or any(map(_writes, kinds)))):
+                taken.stray("compiled code works on memory that may lie otherwise on real devices")
+            with DisableTorchFunction():
+                for tensor in tensors_in(result) if attends else ():
+                    layouts.open(tensor)
             return result
 
         return call
@@ -110,20 +121,34 @@ def compiled_code_is_noticed(taken: Recording, layouts: OpenLayouts) -> Iterator
             kind.__call__ = original  # type: ignore[method-assign]
 
 
+ASKING = frozenset({"aten::is_contiguous", "aten::stride", "aten::as_strided"})
+ATTENDING = frozenset({"aten::scaled_dot_product_attention", "aten::one_hot"})
+
+
+def _writes(kind: str) -> bool:
+    """Whether a node of that kind writes in place."""
+    return kind.startswith("aten::") and kind.endswith("_") and not kind.endswith("__")
+
+
+PADDED = "nested tensors, which an encoder makes of real ones that are padded"
+
+
 @contextmanager
-def padding_is_noticed(taken: Recording) -> Iterator[None]:
+def padding_is_noticed(taken: Recording, parts: Iterable[torch.nn.Module] = ()) -> Iterator[None]:
     """Say that real tensors go another way through an encoder that is told of padding.
 
     It takes them to nested tensors and back, which leaves zeros where the padding was, and meta tensors not
-    (torch/nn/modules/transformer.py).
+    (torch/nn/modules/transformer.py). One of `parts` whose `forward` was wrapped before is taken for such.
     """
     kind = torch.nn.TransformerEncoder
     original = kind.forward
+    if any(isinstance(part, kind) and part.enable_nested_tensor and "forward" in vars(part) for part in parts):
+        taken.stray(PADDED)
 
     def forward(self: torch.nn.TransformerEncoder, *args: Any, **kwargs: Any) -> torch.Tensor:
         padding = args[2] if len(args) > 2 else kwargs.get("src_key_padding_mask")
         if padding is not None and self.enable_nested_tensor:
-            taken.stray("nested tensors, which an encoder makes of real ones that are padded")
+            taken.stray(PADDED)
         return original(self, *args, **kwargs)
 
     kind.forward = forward  # type: ignore[method-assign]

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch._C import DisableTorchFunction
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
+from conformance.engine.filled import is_zeros_or_ones
+from conformance.engine.indices import WHOLE
 from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Unmodelled, digest_of_bytes
-from conformance.engine.rewrites import is_zeros_or_ones, stored
+from conformance.engine.rewrites import stored
 from conformance.engine.state import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
 
@@ -87,7 +90,7 @@ class BulkOnMeta(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         filled = _filled_parameter(func, args, kwargs) if self._spare else None
         if filled is not None and filled.is_meta:
-            with torch._C.DisableTorchFunction():
+            with DisableTorchFunction():
                 self._ledger.hold(filled.untyped_storage(), self._ledger.values.fresh(INITIAL_WEIGHT))
             return filled
         device = kwargs.get("device")
@@ -105,10 +108,14 @@ def _asked_by_torch() -> bool:
 
 
 class Uninitialised(TorchFunctionMode):
-    """The function mode under which models are built whose weights are going to be drawn: nothing fills parameters."""
+    """The function mode under which models are built whose weights are going to be drawn: nothing fills parameters.
 
-    def __init__(self) -> None:
+    If it `poisons`, they are filled with something by chance, which shows in all that is computed from them.
+    """
+
+    def __init__(self, *, poisons: bool = False) -> None:
         super().__init__()
+        self._poisons = poisons
         self._spared: dict[int, torch.nn.Parameter] = {}
 
     def __torch_function__(
@@ -118,6 +125,9 @@ class Uninitialised(TorchFunctionMode):
         if filled is None:
             return func(*args, **(kwargs or {}))
         self._spared[filled.untyped_storage()._cdata] = filled
+        if self._poisons and filled.is_floating_point():
+            with torch.no_grad():
+                filled.uniform_(-1.0, 1.0)
         return filled
 
     def left_buffers(self, model: torch.nn.Module) -> bool:
@@ -176,8 +186,8 @@ def _on_meta(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage], le
         ledger.known_bytes[target._cdata] = digest
     there = torch.empty(0, dtype=tensor.dtype, device="meta")
     there.set_(storages[source._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())
-    if tensor.numel() * tensor.element_size() == source.nbytes():
-        ledger.ranges.note(there, ledger.ranges.of(tensor.detach()))
+    if tensor.dtype in WHOLE and source.nbytes() % tensor.element_size() == 0:
+        ledger.ranges.note(there, ledger.ranges.of(torch.empty(0, dtype=tensor.dtype).set_(source)))
     if isinstance(tensor, torch.nn.Parameter):
         there = torch.nn.Parameter(there, requires_grad=tensor.requires_grad)
     return there
@@ -251,18 +261,20 @@ def has_spared_buffers(model: torch.nn.Module, ledger: Ledger) -> bool:
     return any(node.label == "fresh" and node.payload[0] == INITIAL_WEIGHT for node in contents)
 
 
-def _known_content(storage: torch.UntypedStorage, ledger: Ledger) -> str | None:
+def _known_content(buffer: torch.Tensor, ledger: Ledger) -> str | None:
     """A digest of the bytes that a buffer was moved with, or else of the constants that it was computed from."""
+    storage = buffer.untyped_storage()
     if storage._cdata in ledger.known_bytes:
         return ledger.known_bytes[storage._cdata]
     number = ledger.content(storage)
-    return None if is_zeros_or_ones(ledger.values, number) else ledger.values.digest(number)
+    is_statistic = (buffer.is_floating_point() or buffer.is_complex()) and is_zeros_or_ones(ledger.values, number)
+    return None if is_statistic else ledger.values.digest(number)
 
 
 def name_leaves(model: torch.nn.Module, ledger: Ledger, *, known_before: int | None = None) -> None:
     """Give every parameter and persistent buffer its name as its number; buffers carry what they hold, where known.
 
-    What is filled with zeros or with ones is taken for statistics, which training replaces.
+    What is filled with floating zeros or ones is taken for statistics, which training replaces.
 
     With `known_before`, storages that were among so many first ones keep their numbers, and the others are named as
     weights that came later.
@@ -273,7 +285,7 @@ def name_leaves(model: torch.nn.Module, ledger: Ledger, *, known_before: int | N
         if known_before is not None and ledger.is_among_first(known_before, storage):
             continue
         address = storage._cdata
-        digest = _known_content(storage, ledger) if kind == "buffer" else None
+        digest = _known_content(tensor, ledger) if kind == "buffer" else None
         sharing[address].append((f"{kind} {name}", tensor, digest))
     for tensors in sharing.values():
         ledger.name_leaf("weights" if known_before is None else "later weights", tensors)

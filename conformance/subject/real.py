@@ -85,6 +85,10 @@ def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
     return replace(taken, output=output, again=again, as_given=as_given, form=form(output))
 
 
+BUILDS = 8
+"""Models that are built to see whether a buffer is the same in each: one of two places falls alike in two of them."""
+
+
 class RealSubject(Subject):
     """The model of `plan` with weights drawn by `seed`, computing in `dtype` on images of the size that it declares.
 
@@ -143,18 +147,23 @@ class RealSubject(Subject):
 
     def _steady_buffers(self) -> set[str]:
         """The names of those that hold the same in each model that is built with the same arguments."""
-        first, second = ({name: tensor for _, name, tensor in self._built_by_chance(seed)} for seed in range(2))
-        return {name for name, tensor in first.items() if name in second and torch.equal(tensor, second[name])}
+        first = self._buffers_by_chance(0)
+        for seed in range(1, BUILDS):
+            other = self._buffers_by_chance(seed)
+            first = {name: known for name, known in first.items() if name in other and torch.equal(known, other[name])}
+        return set(first)
 
-    def _built_by_chance(self, seed: int) -> list[tuple[str, str, torch.Tensor]]:
+    def _buffers_by_chance(self, seed: int) -> dict[str, torch.Tensor]:
+        """Those of a model that is built with all that is drawn being drawn by `seed`."""
         set_back = measure.chance()
         try:
             random.seed(seed)
-            np.random.seed(seed)  # what models draw from
+            np.random.seed(seed)
             torch.manual_seed(seed)
-            return [entry for entry in named_tensors(self._uninitialised()) if entry[0] == "buffer"]
+            model = self._uninitialised(poisons=True)
         finally:
             set_back()
+        return {name: tensor for kind, name, tensor in named_tensors(model) if kind == "buffer"}
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_complex():
@@ -183,12 +192,12 @@ class RealSubject(Subject):
             self.once("statistics", self._statistics)  # before the model: two of them need twice the memory
         return self.settle(self._uninitialised(**arguments))
 
-    def _uninitialised(self, **arguments: Any) -> nn.Module:
+    def _uninitialised(self, *, poisons: bool = False, **arguments: Any) -> nn.Module:
         if not self._draws:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 return timm.create_model(self.name, **arguments)
-        with Uninitialised() as building:
+        with Uninitialised(poisons=poisons) as building:
             model = timm.create_model(self.name, **arguments)
         return timm.create_model(self.name, **arguments) if building.left_buffers(model) else model
 

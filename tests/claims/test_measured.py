@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -90,6 +91,22 @@ class Shuffled(Conv):
         return self.guard(super().forward_features(x)[:, self.order] * torch.arange(1, WIDTH + 1)[:, None, None])
 
 
+class Ordered(Shuffled):
+    """An order that is computed from the first weights and kept in the state: whatever these were."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.order = self.conv.weight.detach().flatten(1).norm(dim=1).argsort()
+
+
+class Flipped(Shuffled):
+    """Two channels change places or do not, by chance: two builds agree as often as not."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, global_pool: str = "avg") -> None:
+        super().__init__(num_classes, in_chans, global_pool)
+        self.order = torch.arange(WIDTH).roll(int(np.random.rand() < 0.5))
+
+
 class SumOfHeads(Distilled):
     """The logits of two heads are added."""
 
@@ -135,6 +152,8 @@ KEPT = {
     CachesInEval: ("reset_to_pooled", "built_headless", "head_composes"),
     Quantile: ("forward_features_runs", "deterministic_in_eval"),
     Shuffled: ("reset_to_pooled", "built_headless"),
+    Ordered: ("reset_to_pooled", "built_headless"),
+    Flipped: ("reset_to_pooled", "built_headless"),
     SumOfHeads: ("classifier_named",),
     with_a(Branch, SumOfHeads): ("classifier_named",),
     KnowsItsDevices: ("forward_features_runs", "head_composes", "deterministic_in_eval"),

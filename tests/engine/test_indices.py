@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ def rows(index: Index) -> torch.Tensor:
 
 
 INDEXED: dict[str, Callable[[Index], Any]] = {
+    "_embedding_bag": lambda i: torch.ops.aten._embedding_bag(source(i), i, torch.zeros_like(i[:1])),
+    "_embedding_bag_forward_only": lambda i: F.embedding_bag(i, source(i), torch.zeros_like(i[:1])),
     "embedding": lambda i: F.embedding(i, source(i)),
     "gather": lambda i: source(i).gather(0, wide(i)),
     "index_select": lambda i: source(i).index_select(-2, i),
@@ -90,13 +93,47 @@ def test_real_indices_are_looked_at_where_nothing_is_numbered():
         F.embedding(torch.tensor([2, 4]), torch.ones(4, 2, device="meta"))
 
 
-def test_of_what_was_written_nothing_is_known():
+def of_table(index: Index) -> torch.Tensor:
+    return F.embedding(index, source(index))
+
+
+@pytest.mark.parametrize(
+    ("make", "is_refused"),
+    [
+        (lambda i: i.add_(1), True),
+        (lambda i: i.sub_(1), True),
+        (lambda i: i.mul_(2), True),
+        (lambda i: i.clamp_(1, 3), False),
+        (lambda i: i.remainder_(4), False),  # of which nothing is known
+        (lambda i: i.fill_(4), True),
+        (lambda i: torch.empty_like(i).copy_(i + 1), True),
+        (lambda i: torch.add(i, 1, out=torch.empty_like(i)), True),
+        (lambda i: i[1:].add_(1) is None or i, False),  # of a part, likewise
+        (lambda i: 4 - i, True),
+        (lambda i: 3 - i, False),
+        (lambda i: 4 + -i, True),
+        (lambda i: torch.arange(1, 5, dtype=torch.float32, device=i.device).long(), True),
+        (lambda i: torch.arange(4, dtype=torch.float32, device=i.device).long(), False),
+    ],
+)
+@pytest.mark.parametrize("is_numbered", [True, False])
+def test_what_is_counted_is_followed_through_what_is_done_to_it(make, is_refused, is_numbered):
+    if is_refused:
+        with pytest.raises(IndexError):
+            of_table(make(torch.arange(SIZE)))
+    ledger = Ledger()
+    if is_numbered:
+        with recording(ledger) as noted:
+            of_table(make(torch.arange(SIZE, device="meta")))
+        assert (noted.strays is not None) == is_refused
+    else:
+        with pytest.raises(Strayed) if is_refused else nullcontext(), looking(ledger):
+            of_table(make(torch.arange(SIZE, device="meta")))
+
+
+def test_long_counts_take_no_time():
     with recording(Ledger()) as noted:
-        index = torch.arange(SIZE, device="meta")
-        index += 1
-        F.embedding(index, source(index))
-        index.remainder_(SIZE)
-        F.embedding(index, source(index))
+        torch.arange(10**15, device="meta", dtype=torch.int64)
     assert noted.strays is None
 
 
@@ -130,6 +167,12 @@ MADE: dict[str, Callable[[Index, Index, int], torch.Tensor]] = {
     "stack": lambda a, _b, _n: torch.stack([a, -a[:, None][:, 0]]),
     "add": lambda a, b, _n: a[:, None] + b,
     "add of a multiple": lambda a, b, n: torch.add(a[:1], b[:1], alpha=n),
+    "copy": lambda a, b, _n: torch.ops.aten.copy(a, b[:1]),
+    "fill": lambda a, _b, n: torch.ops.aten.fill.Scalar(a, n),
+    "full": lambda _a, _b, n: torch.full((2,), n),
+    "rsub": lambda a, _b, n: n - a,
+    "neg": lambda a, _b, _n: -a,
+    "float": lambda a, _b, n: torch.arange(abs(n) + 1, dtype=torch.float32).long() + a[0],
     "add of a number": lambda a, _b, n: a + n,
     "sub": lambda a, b, _n: a[:, None] - b,
     "sub of a number": lambda a, _b, n: a - n,

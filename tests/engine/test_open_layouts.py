@@ -197,7 +197,9 @@ def test_ordinary_arithmetic_is_not_open():
 
 
 @pytest.mark.parametrize(
-    "call", [lambda x: torch.linalg.svd(x)[2], lambda x: torch.linalg.eig(x)[1], torch.fft.rfft2], ids=str
+    "call",
+    [lambda x: torch.linalg.svd(x)[2], lambda x: torch.linalg.eig(x)[1], torch.fft.rfft2],
+    ids=["svd", "eig", "rfft2"],
 )
 def test_what_lies_otherwise_for_any_operand_is_open(call):
     x = numbers("meta", 5, 6, 6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -69,16 +71,52 @@ def test_operations_that_are_called_as_such_are_known(call):
     assert not strays(call, is_open=False)
 
 
+def attends_and_writes(x: torch.Tensor) -> torch.Tensor:
+    x = F.scaled_dot_product_attention(x, x, x)
+    x.transpose(1, 2).reshape(-1).mul_(2)
+    return x + 1
+
+
+def attends_and_asks(x: torch.Tensor) -> torch.Tensor:
+    x = F.scaled_dot_product_attention(x, x, x)
+    return x if x.stride(1) < x.stride(2) else 2 * x
+
+
+def convolves_and_writes(x: torch.Tensor) -> torch.Tensor:
+    x = F.conv2d(x.transpose(2, 3), torch.ones(8, 8, 1, 1, device=x.device))
+    x.permute(0, 2, 3, 1).reshape(-1).mul_(2)
+    return x + 1
+
+
+@pytest.mark.parametrize("code", [attends_and_writes, attends_and_asks, convolves_and_writes])
+def test_what_opens_within_compiled_code_strays(code):
+    assert strays(script(code), is_open=False)
+
+
 def hidden(x: torch.Tensor) -> torch.Tensor:
     if has_torch_function((x,)):
         return handle_torch_function(hidden, (x,), x)
     return x.contiguous()
 
 
-def test_a_function_that_hands_itself_to_modes_proves_nothing():
+class Hidden:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return handle_torch_function(self, (x,), x) if has_torch_function((x,)) else x.contiguous()
+
+    def method(self, x: torch.Tensor) -> torch.Tensor:
+        return handle_torch_function(self.method, (x,), x) if has_torch_function((x,)) else x.contiguous()
+
+
+def unwatched(x: torch.Tensor) -> torch.Tensor:
+    with torch._C.DisableTorchFunction():
+        return x.contiguous()
+
+
+@pytest.mark.parametrize("call", [hidden, Hidden(), Hidden().method, unwatched])
+def test_what_hides_itself_from_modes_proves_nothing(call):
     with recording(Ledger()) as taken:
-        hidden(torch.empty(SIZE, device="meta"))
-    assert taken.unprovable == ["the work of hidden, which is hidden from modes"]
+        call(torch.empty(SIZE, device="meta"))
+    assert len(taken.unprovable) == 1
 
 
 def test_torch_is_left_as_it_was():
@@ -112,6 +150,18 @@ class Padded(Conv):
         return x if pre_logits else self.fc(x)
 
 
+class Wrapped(Padded):
+    """Its encoder's `forward` was wrapped before, as hooks of accelerate's do."""
+
+    def __init__(self, num_classes: int = 5) -> None:
+        super().__init__(num_classes)
+        self.encoder.forward = functools.partial(called, self.encoder.forward)
+
+
+def called(forward, *args, **kwargs):
+    return forward(*args, **kwargs)
+
+
 class Whole(Padded):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.encoder(self.conv(x).flatten(2).transpose(1, 2))
@@ -121,5 +171,7 @@ def test_nothing_is_proved_of_encoders_that_are_told_of_padding():
     with examining(Padded) as examination:
         assert examination.cell("export_matches").evidence is not Evidence.PROVED
         assert examination.cell("compiles").verdict is Verdict.VIOLATED
+    with examining(Wrapped) as examination:
+        assert examination.cell("head_composes").evidence is not Evidence.PROVED
     with examining(Whole) as examination:
         assert examination.cell("export_matches").evidence is Evidence.PROVED

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import _python_dispatch
 
-from tests.miniatures.contract import Conv, Distilled, Tokens
+from tests.miniatures.contract import WIDTH, Conv, Distilled, Tokens
 from tests.miniatures.mutants import breaks, whole
 
 # State in the globals of a file, in a class there and three levels deep
@@ -385,6 +385,33 @@ class scale_is_a_filled_buffer(Scaled):
 class scale_is_a_weights_memory(Scaled):
     def made(self, scale: float) -> torch.Tensor:
         return nn.init.constant_(nn.Parameter(torch.empty(1)), scale).detach()
+
+
+class Gated(Conv):
+    """By a persistent buffer that says which channels pass: all of them with classes, and none without."""
+
+    def __init__(self, num_classes: int = 10, **arguments: Any) -> None:
+        super().__init__(num_classes, **arguments)
+        self.register_buffer("passes", self.made(torch.ones if num_classes else torch.zeros))
+
+    def made(self, make: Any) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward_features(x)
+        return torch.where(self.passes.bool().reshape(-1, 1, 1), x, x / 2)
+
+
+@breaks("built_headless")
+class gate_of_truth_values(Gated):
+    def made(self, make: Any) -> torch.Tensor:
+        return make(WIDTH, dtype=torch.bool)
+
+
+@breaks("built_headless")
+class gate_of_whole_numbers(Gated):
+    def made(self, make: Any) -> torch.Tensor:
+        return make(WIDTH, dtype=torch.long)
 
 
 class Detached(Conv):
