@@ -147,8 +147,10 @@ class PythonData(TorchFunctionMode):
 def _is_torchs(func: Any) -> bool:
     """Whether torch itself, or torchvision, defines what is called."""
     kind = type(func)
+    if kind in OF_C:
+        return True
     home = func.__module__ if kind in (FunctionType, MethodType) else kind.__module__
-    return kind in OF_C or str(home).partition(".")[0] in ("torch", "torchvision")
+    return str(home).partition(".")[0] in ("torch", "torchvision")
 
 
 OF_C = (BuiltinFunctionType, ClassMethodDescriptorType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType)
