@@ -2,8 +2,9 @@
 
 The fresh run must speak of every model of the installed timm, and say of each of its cells, of each fingerprint and
 each fact what `DIRECTORY/timm-VERSION.jsonl` (or `.jsonl.gz`) says, which may say more. With `--part` it may speak of
-some models, and claims that are not published are told and not compared. `started` and `cost` vary; the Python that
-ran, the machine's class and the version of this suite are told and not compared. Exits 1 with the first differences.
+some models, and claims that are not published are told and not compared. `started` and `cost` vary, and so does the
+size of a measured error, which is the processor's; the Python that ran, the machine's class and the version of this
+suite are told and not compared. Exits 1 with the first differences.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from conformance.record_file import read_run
 SHOWN = 10
 VARYING = ("started", "cost", "tier", "subjects")
 TOLD = ("python", "suite", "machine")
+OF_THE_PROCESSOR = ("witness", "reason", "cause")
+"""What a measured cell says of the error's size, in which a model may make much of another rounding."""
 
 
 def published(directory: Path, version: str) -> Path | None:
@@ -66,9 +69,15 @@ def _facts(line: Header | Record, claims: set[str]) -> dict[str, Any]:
     return kept | {name: cell for name, cell in cells.items() if name in claims}
 
 
+def _compared(fact: Any) -> Any:
+    if not isinstance(fact, dict) or fact.get("evidence") != "measured":
+        return fact
+    return {name: value for name, value in fact.items() if name not in OF_THE_PROCESSOR}
+
+
 def _between(where: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
+        if _compared(old.get(name)) != _compared(new.get(name)):
             yield f"{where}: {name}\n  published  {old.get(name)}\n  fresh      {new.get(name)}"
 
 

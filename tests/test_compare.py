@@ -155,3 +155,23 @@ def test_a_run_that_lacks_models_of_timm_is_refused(compare, written, capsys, mo
 def test_without_a_published_run_nothing_is_compared_and_that_is_said(compare, written, capsys):
     assert compare.main(*written(run_of(5))) == 0
     assert "holds no run of timm" in capsys.readouterr().out
+
+
+def measured(error, verdict=Verdict.VIOLATED):
+    reason = f"they differ by {error} times the output's size" if verdict is Verdict.VIOLATED else None
+    return Cell(verdict=verdict, evidence=Evidence.MEASURED, reason=reason, witness={"max_relative_error": error})
+
+
+@pytest.mark.parametrize(
+    ("fresh", "status"),
+    [
+        (measured(0.94), 0),
+        (measured(1e-7, Verdict.HOLDS), 1),
+        (Cell(verdict=Verdict.HOLDS, evidence=Evidence.PROVED), 1),
+    ],
+)
+def test_the_size_of_a_measured_error_is_the_processors_and_its_verdict_is_not(compare, written, fresh, status):
+    run = run_of(2)
+    claim = run.header.claims[0].id
+    old, new = (changed(run, cells={**run.records[0].cells, claim: cell}) for cell in (measured(1.0), fresh))
+    assert compare.main(*written(new, old)) == status
