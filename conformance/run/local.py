@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,9 +78,8 @@ def audit(selection: Selection) -> int:
         WRITTEN, FAILED with a sentence on standard error if the file could not be written, or INTERRUPTED after
         Ctrl-C or SIGTERM: then what was decided is in `PATH.partial`.
     """
-    # What processes leave there that die, or are killed, goes with it.
     with (
-        tempfile.TemporaryDirectory(prefix="timm-conformance-", ignore_cleanup_errors=True) as scratch,
+        _scratch() as scratch,
         _none_left(),
         _child(command(selection), environment(selection.release) | {"TMPDIR": scratch}) as (child, asked),
     ):
@@ -143,6 +143,18 @@ def environment(release: Release | None = None) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "TIMM_CONFORMANCE_PARENT": str(os.getpid()),
     }
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A directory that takes along what processes leave there that die, or are killed, whoever asks to stop then."""
+    directory = tempfile.mkdtemp(prefix="timm-conformance-")
+    try:
+        yield directory
+    finally:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        shutil.rmtree(directory, ignore_errors=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

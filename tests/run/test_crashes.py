@@ -30,7 +30,7 @@ def cells(dying):
 
 def test_the_run_ends_and_every_cell_has_a_verdict(dying, cells):
     assert dying.status == 0, dying.said
-    assert len(cells) == 14
+    assert len(cells) == 15
     assert all(set(record) == {"builds", "forward_features_runs"} for record in cells.values())
     assert not dying.partial.exists()
 
