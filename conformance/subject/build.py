@@ -256,7 +256,7 @@ def has_spared_buffers(model: torch.nn.Module, ledger: Ledger) -> bool:
     contents = (
         ledger.values.node(ledger.content(tensor.untyped_storage()))
         for kind, _, tensor in named_tensors(model)
-        if kind == "buffer"
+        if kind == "buffer" and tensor.is_meta
     )
     return any(node.label == "fresh" and node.payload[0] == INITIAL_WEIGHT for node in contents)
 
