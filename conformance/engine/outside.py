@@ -147,7 +147,7 @@ class PythonData(TorchFunctionMode):
 def _is_torchs(func: Any) -> bool:
     """Whether torch itself, or torchvision, defines what is called."""
     kind = type(func)
-    if kind in OF_C:
+    if kind in OF_C or func is torch.device:  # a class that hands itself to modes; exported programs make devices
         return True
     home = func.__module__ if kind in (FunctionType, MethodType) else kind.__module__
     return str(home).partition(".")[0] in ("torch", "torchvision")

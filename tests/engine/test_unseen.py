@@ -119,6 +119,22 @@ def test_what_hides_itself_from_modes_proves_nothing(call):
     assert len(taken.unprovable) == 1
 
 
+class Placed(Conv):
+    """Makes positions on the device of its images: the exported program calls `torch.device`, which modes are shown."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        positions = torch.arange(8, device=x.device, dtype=x.dtype)
+        return self.conv(x) * positions.view(8, 1, 1).cos()
+
+
+def test_devices_that_are_made_hide_nothing():
+    with recording(Ledger()) as taken:
+        torch.device("meta")
+    assert not taken.unprovable
+    with examining(Placed) as examination:
+        assert examination.cell("export_matches").evidence is Evidence.PROVED
+
+
 def test_torch_is_left_as_it_was():
     def of_torch():
         return (
