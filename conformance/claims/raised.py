@@ -13,7 +13,12 @@ from pathlib import PurePath
 from conformance.claims.claim import ON_META, Claim, undecided, violated
 from conformance.record import Cell
 from conformance.subject import NotRepeated, Strayed, Unmodelled
-from conformance.subject.refusals import SOURCE_PLACE, is_of_meta, is_raised_by_a_statement
+from conformance.subject.refusals import (
+    SOURCE_PLACE,
+    is_of_meta,
+    is_raised_by_a_statement,
+    is_raised_by_what_asks_for_a_device,
+)
 
 LONGEST_REASON = 400
 """Characters of a reason; compilers write pages."""
@@ -26,8 +31,11 @@ MACHINE_PATH = re.compile(
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
 """Where something lies in memory, as Python shows objects: another process has it elsewhere."""
 
-OF_LAYOUT = re.compile(r"device|view size is not compatible|\bstrides?\b|contiguous", re.IGNORECASE)
-"""In the message of what real tensors may allow: meta kernels lay some results out in memory in another way."""
+OF_LAYOUT = re.compile(
+    r"device|view size is not compatible|\bstrides?\b|contiguous|TorchScript|Cast error details", re.IGNORECASE
+)
+"""In the message of what real tensors may allow: meta kernels lay some results out in memory in another way, and
+compiled code is optimised in another way under modes."""
 
 LONGEST_READ = 20_000
 """Characters of a message that are looked at."""
@@ -85,7 +93,7 @@ def must_be_seen_on_real_tensors(claim: Claim, error: BaseException) -> bool:
         return claim.group == "capture"
     if OF_LAYOUT.search(_text(error)):
         return True
-    return is_raised_by_a_statement(error)
+    return is_raised_by_a_statement(error) or is_raised_by_what_asks_for_a_device(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import _thread
 import abc
 import array
+import collections
 import contextvars
 import datetime
 import decimal
 import functools
 import itertools
 import logging
+import operator
 import pathlib
 import random
 import re
+import struct
 import sys
 import threading
 import types
@@ -30,7 +33,13 @@ import torch
 
 from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, digest_of_bytes, must_be_modelled
 
-PLAIN: frozenset[type] = frozenset({int, float, complex, str, bytes, bool, type(None)})
+NUMBERS_OF_NUMPY = frozenset({np.bool_, np.str_, np.bytes_, np.datetime64, np.timedelta64} | {
+    getattr(np, f"{kind}{bits}")
+    for kind, sizes in (("int", (8, 16, 32, 64)), ("uint", (8, 16, 32, 64)), ("float", (16, 32, 64)),
+    ("complex", (64, 128)))
+    for bits in sizes
+})  # fmt: skip
+PLAIN: frozenset[type] = NUMBERS_OF_NUMPY | {int, float, complex, str, bytes, bool, type(None)}
 """Classes whose objects are compared by what they are."""
 
 CONSTANT = frozenset(
@@ -40,7 +49,8 @@ CONSTANT = frozenset(
         datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, pathlib.PosixPath,
         types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
         types.GenericAlias, types.UnionType, range, slice, re.Pattern, type(...), type(NotImplemented),
-        logging.Logger, _thread.LockType, _thread.RLock,
+        logging.Logger, _thread.LockType, _thread.RLock, torch.finfo, torch.iinfo,
+        torch.qscheme, re.Match, struct.Struct, type(vars(collections.namedtuple("Any", "any"))["any"]),
     }
 )  # fmt: skip
 """Classes whose objects are compared by identity alone: they hold nothing, or nothing that a model computes with."""
@@ -103,7 +113,7 @@ def within(value: Any, kind: type) -> list[Any]:
         return look_at(value)
     if issubclass(kind, type):
         return [] if is_of_others(value) else list(vars(value).values())
-    if kind.__module__ == "typing":
+    if kind.__module__ == "typing" or issubclass(kind, np.dtype):
         return []
     if issubclass(kind, torch.Tensor):
         raise Unwatchable(f"a tensor of class {kind.__name__}")
@@ -122,17 +132,19 @@ def _facts_of_tensor(value: torch.Tensor) -> Facts:
         return Facts()  # operations on it are not modelled either
     version = None if value.is_inference() else value._version
     known = digest_of_bytes(value) if not value.is_meta and value.device.type == "cpu" else None
-    return Facts((value.untyped_storage()._cdata, version, known))
+    return Facts((value.untyped_storage()._cdata, version, value.requires_grad, known))
 
 
 def memory_of_tensor(value: torch.Tensor) -> Facts:
     """The same without the bytes."""
-    return Facts((value.untyped_storage()._cdata, None if value.is_inference() else value._version))
+    version = None if value.is_inference() else value._version
+    return Facts((value.untyped_storage()._cdata, version, value.requires_grad))
 
 
 def _of_tensor(value: torch.Tensor) -> list[Any]:
     own = value.__dict__
-    return of_dict(own) if own else []
+    held = of_dict(own) if own else []
+    return [*held, value.grad] if value.is_leaf and value.grad is not None else held
 
 
 def _facts_of_array(value: np.ndarray[Any, Any]) -> Facts:
@@ -146,14 +158,6 @@ def _of_array(value: np.ndarray[Any, Any]) -> list[Any]:
 def _of_function(value: types.FunctionType) -> list[Any]:
     held = [value.__code__, *closed_over(value)]
     return held + [part for part in (value.__defaults__, value.__kwdefaults__, value.__dict__) if part]
-
-
-def of_global_function(value: types.FunctionType) -> list[Any]:
-    """What a function may keep from call to call, without the numbers and names that are its defaults: few do."""
-    held = closed_over(value)
-    if value.__defaults__ and not PLAIN.issuperset(map(type, value.__defaults__)):
-        held.append(value.__defaults__)
-    return held + [part for part in (value.__kwdefaults__, value.__dict__) if part]
 
 
 def closed_over(value: types.FunctionType) -> list[Any]:
@@ -179,6 +183,9 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     types.BuiltinFunctionType: lambda value: [value.__self__],
     types.MethodWrapperType: lambda value: [value.__self__],
     functools.partial: lambda value: [value.func, value.args, value.keywords, vars(value)],
+    **dict.fromkeys(
+        (operator.attrgetter, operator.itemgetter, operator.methodcaller), lambda value: list(value.__reduce__())
+    ),
     functools._lru_cache_wrapper: lambda value: [value.__wrapped__, value.cache_info().currsize],
     property: lambda value: [value.fget, value.fset, value.fdel],
     classmethod: lambda value: [value.__func__],

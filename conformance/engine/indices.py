@@ -154,6 +154,14 @@ def _between(*ends: int) -> Range:
     return Range(min(ends), max(ends))
 
 
+def _zero(_known: Ranges, _arguments: Sequence[Any]) -> Range:
+    return Range(0, 0)
+
+
+def _one(_known: Ranges, _arguments: Sequence[Any]) -> Range:
+    return Range(1, 1)
+
+
 def _taken(known: Ranges, arguments: Sequence[Any]) -> Range | None:
     return known.of(arguments[0])
 
@@ -193,9 +201,10 @@ def _multiplied(known: Ranges, arguments: Sequence[Any]) -> Range | None:
 
 def _of_two(known: Ranges, arguments: Sequence[Any], ends: Callable[[Range, Range], tuple[int, ...]]) -> Range | None:
     left, right = (known.of(argument) for argument in arguments[:2])
-    if left is None or right is None or any(factor != 1 for factor in arguments[2:]):  # alpha
+    alpha = arguments[2] if len(arguments) > 2 else 1
+    if left is None or right is None or type(alpha) is not int:
         return None
-    return _between(*ends(left, right))
+    return _between(*ends(left, _between(alpha * right.low, alpha * right.high)))
 
 
 def _clamped(known: Ranges, arguments: Sequence[Any]) -> Range | None:
@@ -212,6 +221,8 @@ _RESULTS: dict[str, Callable[[Ranges, Sequence[Any]], Range | None]] = {
     f"aten.{name}": rule
     for rule, names in (
         (_counted, "arange"),
+        (_zero, "new_zeros zero zeros zeros_like"),
+        (_one, "new_ones ones ones_like"),
         (_taken, "clone _to_copy lift_fresh_copy flip gather index index_select repeat roll take"),
         (_copied, "copy fill full"),
         (_joined, "cat stack"),

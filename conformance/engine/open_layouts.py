@@ -22,8 +22,8 @@ LAID_OUT_ALIKE = frozenset(
         "_upsample_bilinear2d_aa", "_weight_norm_interface", "adaptive_max_pool2d", "addmm", "amax", "amin",
         "avg_pool2d", "baddbmm", "bmm", "cat", "clone", "constant_pad_nd", "cumsum", "flip", "gather",
         "grid_sampler_2d", "index", "index_select", "lift_fresh_copy", "mean", "mm", "native_dropout",
-        "native_layer_norm", "repeat", "sort", "std", "sum", "topk", "upsample_bicubic2d", "upsample_bilinear2d",
-        "upsample_nearest2d", "var",
+        "native_layer_norm", "repeat", "sort", "stack", "std", "sum", "topk", "upsample_bicubic2d",
+        "upsample_bilinear2d", "upsample_nearest2d", "var",
     )
 )  # fmt: skip
 """Operations beside pointwise ones whose results lie alike on meta and on the CPU, whatever their operands' layout

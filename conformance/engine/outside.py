@@ -38,6 +38,7 @@ from conformance.engine.unseen import (
     AUTOCAST,
     autocast_is_noticed,
     compiled_code_is_noticed,
+    compiling_is_noticed,
     padding_is_noticed,
     unseen_work_is_noticed,
 )
@@ -73,8 +74,12 @@ TELLING_HOW_IT_LIES = frozenset(
     {torch.Tensor.as_strided_, torch.Tensor.dim_order, torch.Tensor.is_contiguous, torch.Tensor.stride}
 )
 """What depends on how its argument lies, beside the operations that do."""
-OF_LAYOUT = COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE | TELLING_HOW_IT_LIES
-NAMED = {function.__name__: function for function in sorted(OF_LAYOUT, key=str)}
+TELLING_WHOSE_IT_IS = frozenset({torch.Tensor._base.__get__, torch.Tensor._is_view})  # type: ignore[union-attr]
+"""What depends on whether its argument looks at the memory of another."""
+OF_LAYOUT = COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE | TELLING_HOW_IT_LIES | TELLING_WHOSE_IT_IS
+NAMED = {function.__name__: function for function in sorted(OF_LAYOUT, key=str)} | dict.fromkeys(
+    ("is_non_overlapping_and_dense", "is_strides_like_format", "sym_is_contiguous", "sym_stride"), torch.Tensor.stride
+)
 """The same by the names of operations, which models may call as such."""
 WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT
 
@@ -86,20 +91,30 @@ class PythonData(TorchFunctionMode):
     CPU they have bytes, and the copy that follows is dispatched.
     """
 
-    def __init__(self, recording: Recording, layouts: OpenLayouts | None = None) -> None:
+    def __init__(self, recording: Recording, ledger: Ledger | None = None) -> None:
         super().__init__()
         self._recording = recording
-        self._layouts = layouts
+        self._ledger = ledger
 
     def _note_layout(self, layouts: OpenLayouts, func: Any, source: torch.Tensor, result: Any) -> None:
         if func in TELLING_HOW_IT_LIES:
             if layouts.is_open(source):
+                self._recording.stray(asked(func.__name__))
+        elif func in TELLING_WHOSE_IT_IS:
+            if layouts.is_open(source) or layouts.may_be_shared(source.untyped_storage()):
                 self._recording.stray(asked(func.__name__))
         elif type(result) in PLAIN_TENSORS:
             if func in COPYING_AS_IT_LIES:
                 layouts.ask(source, result)
             else:
                 layouts.open(result)
+
+    def _note_classes(self, ledger: Ledger, index: torch.Tensor, num_classes: Any = -1, **_: Any) -> None:
+        found = ledger.ranges.of(index)
+        if found is not None and type(num_classes) is int and (found.low < 0 or 0 < num_classes <= found.high):
+            self._recording.stray(
+                f"one_hot with classes from {found.low} to {found.high}, where there are {num_classes}"
+            )
 
     def _watched(self, func: Any) -> Any:
         """What is called, an operation of torch's under the name that Python has for it."""
@@ -118,24 +133,32 @@ class PythonData(TorchFunctionMode):
     ) -> Any:
         if torch._C._is_any_autocast_enabled():
             self._recording.stray(AUTOCAST)
+        try:
+            return self._called(func, args, kwargs or {})
+        except Exception as error:
+            # As with an operation: the model may catch it, and real tensors have numbers and memory to give.
+            if self._recording.strays is None:  # or the operation itself has said so
+                name = getattr(func, "__name__", type(func).__name__)
+                self._recording.stray(f"what the model does after {name} raised {type(error).__name__}")
+            raise
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         watched = self._watched(func)
         if watched not in WATCHED:
-            return func(*args, **(kwargs or {}))
-        kwargs = dict(kwargs or {})
+            return func(*args, **kwargs)
+        kwargs = dict(kwargs)
         if func in RAW_MEMORY:
             self._recording.void(f"raw memory was touched by {func.__name__}")
-            try:
-                return func(*args, **kwargs)
-            except Exception as error:
-                # As with an operation: the model may catch it, and real tensors have memory to give.
-                self._recording.stray(f"what the model does after {func.__name__} raised {type(error).__name__}")
-                raise
+            return func(*args, **kwargs)
         if watched in OF_LAYOUT:
             result = func(*args, **kwargs)
             source: Any = args[0] if args else next(iter(kwargs.values()), None)
-            if self._layouts is not None and type(source) in PLAIN_TENSORS:
+            if self._ledger is not None and type(source) in PLAIN_TENSORS:
                 with DisableTorchFunction():  # another mode of ours would see memory touched
-                    self._note_layout(self._layouts, watched, source, result)
+                    if watched is torch.nn.functional.one_hot:
+                        self._note_classes(self._ledger, source, *args[1:], **kwargs)
+                    if self._recording.is_numbered:
+                        self._note_layout(self._ledger.layouts, watched, source, result)
             return result
         if func in INDEXING:
             args = (args[0], _with_tensors(args[1]), *args[2:])
@@ -214,7 +237,13 @@ def differentiating(ledger: Ledger) -> Iterator[None]:
 @contextmanager
 def _unnumbered(ledger: Ledger) -> Iterator[None]:
     taken = Recording(is_numbered=False)
-    with autocast_is_noticed(taken), padding_is_noticed(taken), PythonData(taken), Tracer(ledger, taken):
+    with (
+        autocast_is_noticed(taken),
+        compiling_is_noticed(taken),
+        padding_is_noticed(taken),
+        PythonData(taken, ledger),
+        Tracer(ledger, taken),
+    ):
         yield
     if taken.strays is not None:
         raise Strayed(taken.strays)
@@ -236,9 +265,10 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
             unseen_work_is_noticed(taken),
             autocast_is_noticed(taken),
             compiled_code_is_noticed(taken, ledger.layouts),
+            compiling_is_noticed(taken),
             padding_is_noticed(taken, state.parts),
             torch.no_grad(),
-            PythonData(taken, ledger.layouts),
+            PythonData(taken, ledger),
             Tracer(ledger, taken),
         ):
             yield taken

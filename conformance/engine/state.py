@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.utils import _python_dispatch
 
 from conformance.engine.held import (
     CONSTANT,
@@ -27,7 +28,6 @@ from conformance.engine.held import (
     Unwatchable,
     is_of_others,
     memory_of_tensor,
-    of_global_function,
     within,
 )
 from conformance.engine.operands import PLAIN_TENSORS
@@ -35,8 +35,21 @@ from conformance.engine.operands import PLAIN_TENSORS
 DEPTH = 3
 """Levels of what stands in the globals of a file that are looked at."""
 
+SWITCHES = frozenset(
+    {
+        torch._C.DisableTorchFunction,
+        torch._C.DisableTorchFunctionSubclass,
+        torch._C._pop_torch_dispatch_stack,
+        torch._C._set_dispatch_mode,
+        _python_dispatch._disable_current_modes,
+    }
+)
+"""What turns modes off, which nobody hears where a file imported it by name."""
+
 LIMIT = 1_000_000
 """Objects that are looked at; a model that holds more cannot be watched."""
+
+KINDS_OF_SWITCHES = frozenset(map(type, SWITCHES))
 
 
 def parts_of(*modules: torch.nn.Module) -> list[torch.nn.Module]:
@@ -64,7 +77,7 @@ class State:
         self._reads_bytes = reads_bytes  # or else what torch knows of writes has to do
         self.parts = parts_of(*modules)
         """The modules and all below them."""
-        self._classes = _classes_of(frozenset(map(type, self.parts)))
+        self._classes, self._torchs = _classes_of(frozenset(map(type, self.parts)))
         self._before = self._now()
 
     def _now(self) -> list[_Held]:
@@ -72,6 +85,7 @@ class State:
         reads = self._reads_bytes
         held = [_Held(type(part).__name__, vars(part), seen, reads) for part in self.parts]
         held += [_Held(kind.__name__, vars(kind), seen, reads) for kind in self._classes]
+        held += [_Held(kind.__name__, vars(kind), None, reads, depth=0) for kind in self._torchs]
         files = dict.fromkeys(kind.__module__ for kind in self._classes)
         return held + [_Held(name, _globals_of(name), None, reads) for name in files if name in sys.modules]
 
@@ -103,10 +117,19 @@ def _globals_of(name: str) -> dict[str, Any]:
 class _Held:
     """The attributes of one object and, flat and in a fixed order, everything that these hold.
 
-    `seen` are the objects that were looked into, by identity, each of them held by somebody; None looks as at globals.
+    `seen` are the objects that were looked into, by identity, each of them held by somebody; None looks as at globals,
+    `depth` levels of what stands there.
     """
 
-    def __init__(self, name: str, attributes: Mapping[str, Any], seen: set[int] | None, reads_bytes: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        attributes: Mapping[str, Any],
+        seen: set[int] | None,
+        reads_bytes: bool,
+        *,
+        depth: int = DEPTH,
+    ) -> None:
         self.name = name
         self.names = list(attributes)
         self.values = list(attributes.values())
@@ -117,14 +140,14 @@ class _Held:
         if seen is not None:
             self.values = [type(value) if type(value) in BY_ITEMS else value for value in self.values]
         try:
-            for value in attributes.values():
+            for value in attributes.values() if seen is not None or depth else ():
                 kind = type(value)
                 if kind in PLAIN or (kind in CONTAINERS and not value):
                     continue
                 if seen is not None:
                     self._look_into(value, seen)
                 else:
-                    self._look_at_global(value, kind, DEPTH)
+                    self._look_at_global(value, kind, depth)
         except Unwatchable as why:
             self.unwatchable = str(why)
         except Exception as error:  # noqa: BLE001  # whatever looking at an object of a model's own may raise
@@ -132,6 +155,8 @@ class _Held:
 
     def _look_at_global(self, value: Any, kind: type, depth: int) -> None:
         """So many levels of what it holds, and what is compared by value."""
+        if kind in KINDS_OF_SWITCHES and value in SWITCHES:
+            raise Unwatchable(f"{value.__name__}, which hides work")
         if kind in FACTS:
             self.inside.append(FACTS[kind](value))
         items = self._of_global(value, kind)
@@ -145,8 +170,6 @@ class _Held:
     def _of_global(self, value: Any, kind: type) -> list[Any]:
         if kind in CONSTANT or kind in CONTAINERS:
             return list(CONTAINERS[kind](value)) if kind in CONTAINERS else []
-        if kind is types.FunctionType:
-            return of_global_function(value)
         if issubclass(kind, type):
             if getattr(value, "__module__", None) != self.name:  # looked at where it is at home, if at all
                 return []
@@ -213,10 +236,10 @@ def _is_same(left: Any, right: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _classes_of(kinds: frozenset[type]) -> list[type]:
-    """The classes and their bases that are not torch's or Python's own, in a fixed order."""
+def _classes_of(kinds: frozenset[type]) -> tuple[list[type], list[type]]:
+    """The classes, bases and metaclasses that are not torch's or Python's own, in a fixed order; and torch's."""
     bases = {base for kind in kinds for base in kind.__mro__}
-    return sorted(
-        (kind for kind in bases if not is_of_others(kind)),
-        key=lambda kind: (kind.__module__, kind.__qualname__, id(kind)),
-    )
+    bases |= {base for kind in map(type, bases) for base in kind.__mro__}
+    known = sorted(bases, key=lambda kind: (str(kind.__module__), kind.__qualname__, id(kind)))
+    torchs = [kind for kind in known if str(kind.__module__).startswith("torch.")]
+    return [kind for kind in known if not is_of_others(kind)], torchs

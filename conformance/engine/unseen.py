@@ -20,9 +20,14 @@ from conformance.engine.script import kinds_in
 
 AUTOCAST = "work under autocast, which acts on real tensors and on no meta tensor"
 
-SWITCHES = (
-    (torch._C, "_DisableTorchDispatch"),
+SWITCHES: tuple[tuple[Any, str], ...] = (
+    (torch._C._DisableTorchDispatch, "__init__"),  # in the class, also for who imported that by name
+    (torch._C._ExcludeDispatchKeyGuard, "__init__"),
+    (torch._C._ForceDispatchKeyGuard, "__init__"),
     (torch._C, "DisableTorchFunction"),
+    (torch._C, "DisableTorchFunctionSubclass"),
+    (torch._C, "_pop_torch_dispatch_stack"),
+    (torch._C, "_set_dispatch_mode"),
     (_python_dispatch, "_disable_current_modes"),
 )
 """What turns modes off, and where it is had."""
@@ -30,18 +35,19 @@ SWITCHES = (
 
 @contextmanager
 def unseen_work_is_noticed(taken: Recording) -> Iterator[None]:
-    """Void the recording if something turns its modes off."""
+    """Void the recording if something turns its modes off, but within a kernel, which no mode would see anyway."""
     originals = [getattr(place, name) for place, name in SWITCHES]
 
-    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
+    def noticing(original: Callable[..., Any], name: str) -> Callable[..., Any]:
         def switch(*args: Any, **kwargs: Any) -> Any:
-            taken.void(f"{original.__name__} hid work from the recording")
+            if torch._C._len_torch_dispatch_stack():
+                taken.void(f"{name} hid work from the recording")
             return original(*args, **kwargs)
 
         return switch
 
     for (place, name), original in zip(SWITCHES, originals, strict=True):
-        setattr(place, name, noticing(original))
+        setattr(place, name, noticing(original, place.__name__ if name == "__init__" else name))
     try:
         yield
     finally:
@@ -81,6 +87,28 @@ def autocast_is_noticed(taken: Recording) -> Iterator[None]:
         torch.autocast.__enter__ = entered  # type: ignore[method-assign]
 
 
+@contextmanager
+def compiling_is_noticed(taken: Recording) -> Iterator[None]:
+    """Say that real tensors may go another way where something under `torch.compile` is called.
+
+    Under modes Dynamo runs it as it is, and elsewhere as what it compiles, which may ask whether it is compiled.
+    """
+    from torch._dynamo import eval_frame  # seconds; whoever enters a mode imports it anyway
+
+    original = eval_frame._callback_from_stance
+
+    def chosen(callback: Any) -> Any:
+        if callable(callback):
+            taken.stray("what torch.compile runs otherwise on real tensors")
+        return original(callback)
+
+    eval_frame._callback_from_stance = chosen
+    try:
+        yield
+    finally:
+        eval_frame._callback_from_stance = original
+
+
 COMPILED = (torch.jit.ScriptFunction, torch._C.ScriptMethod)
 
 
@@ -99,8 +127,13 @@ def compiled_code_is_noticed(taken: Recording, layouts: OpenLayouts) -> Iterator
                 return original(self, *args, **kwargs)
             with DisableTorchFunction():  # a mode would see memory touched
                 is_given_open = any(map(layouts.is_open, tensors_in((*args, *kwargs.values()))))
-            with layouts.within_compiled():
-                result = original(self, *args, **kwargs)
+            try:
+                with layouts.within_compiled():
+                    result = original(self, *args, **kwargs)
+            except Exception as error:
+                # Some passes of TorchScript's fail under modes alone (numbers that were traced are tensors to them).
+                taken.stray(f"what the model does after compiled code raised {type(error).__name__}")
+                raise
             kinds = kinds_in(self.graph)
             asks, attends = not kinds.isdisjoint(ASKING), not kinds.isdisjoint(ATTENDING)
             if is_given_open or (asks and layouts.is_any_open) or (attends and (asks or any(map(_writes, kinds)))):

@@ -25,6 +25,11 @@ RAISING = ("RAISE_VARARGS", "RERAISE")
 TORCH_CHECK = torch.__file__
 """Where `torch._check` raises what its caller asked for."""
 
+OF_ONE_DEVICE = tuple(
+    str(PurePath(torch.__file__).parent / name) for name in ("_tensor.py", "multiprocessing", "storage.py")
+)
+"""Files and folders of torch's that ask what device a tensor is on and go another way on meta (formatting, sharing)."""
+
 PYTHON_KERNELS = tuple(
     str(PurePath(torch.__file__).parent / name) for name in ("_meta_registrations.py", "_prims", "_refs", "_decomp")
 )
@@ -39,6 +44,12 @@ def is_raised_by_a_statement(error: BaseException) -> bool:
     files = [place.tb_frame.f_code.co_filename for place in places]
     asked_by = next((file for file in reversed(files) if file != TORCH_CHECK), TORCH_CHECK)
     return not asked_by.startswith(PYTHON_KERNELS)
+
+
+def is_raised_by_what_asks_for_a_device(error: BaseException) -> bool:
+    """Whether Python code of torch's raised it that does otherwise on another device."""
+    innermost = [place.tb_frame.f_code.co_filename for place in _places(error.__traceback__)][-1:]
+    return any(file.startswith(OF_ONE_DEVICE) for file in innermost)
 
 
 def _places(place: TracebackType | None) -> Iterator[TracebackType]:

@@ -117,10 +117,13 @@ class Surroundings:
     def __init__(self) -> None:
         self._owners: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._sizes: dict[str, int] = {}
+        self._insides: dict[FunctionType, tuple[Any, ...]] = {}
         for name, owner in _owners():
             code = {attribute: value for attribute, value in vars(owner).items() if _is_code(value) or name == _FLAGS}
             self._owners[name] = owner, code
             self._sizes[name] = len(vars(owner))
+            functions = (value for value in code.values() if type(value) is FunctionType)
+            self._insides.update((function, _inside(function)) for function in functions)
         self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
         self._configs = {name: _options(config) for name, config in _configs()}
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
@@ -140,6 +143,7 @@ class Surroundings:
                     if now != then
                 ),
                 *(f"{name}.{option}" for name, _, option, _ in self._configured()),
+                *(f"{one.__module__}.{one.__qualname__}'s code or defaults" for one, _ in self._rewritten()),
                 *(f"the kernel {name}" for name in _kernels() - self._kernels),
                 *(f"the thread {thread.name}" for thread in _threads() - self._threads),
                 *(["a mode of torch's that is left on"] if _modes() != self._modes else []),
@@ -153,6 +157,9 @@ class Surroundings:
                 delattr(owner, attribute)
             else:
                 setattr(owner, attribute, value)
+        for function, inside in list(self._rewritten()):
+            for attribute, value in zip(_INSIDE, inside, strict=True):
+                setattr(function, attribute, value)
         for name, (ask, put) in _SETTINGS.items():
             if ask() != self._settings[name]:
                 put(self._settings[name])
@@ -172,6 +179,12 @@ class Surroundings:
                 if _are_others(now.get(option, _INHERITED), value):
                     yield name, config, option, value
 
+    def _rewritten(self) -> Iterator[tuple[FunctionType, tuple[Any, ...]]]:
+        """The functions whose code or defaults are others now, and what these were."""
+        for function, inside in self._insides.items():
+            if any(now is not then for now, then in zip(_inside(function), inside, strict=True)):
+                yield function, inside
+
     def _replaced(self) -> Iterator[tuple[str, Any, str, Any]]:
         """The owner's name, the owner, the attribute and what it was."""
         for name, (owner, code) in self._owners.items():
@@ -186,6 +199,13 @@ class Surroundings:
                 is_new = attribute not in code and _is_code(found)
                 if is_new and any(attribute in vars(base) for base in owner.__mro__[1:]):
                     yield name, owner, attribute, _INHERITED
+
+
+_INSIDE = ("__code__", "__defaults__", "__kwdefaults__")
+
+
+def _inside(function: FunctionType) -> tuple[Any, ...]:
+    return function.__code__, function.__defaults__, function.__kwdefaults__
 
 
 def _owners() -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from conformance.claims import in_tier
 from conformance.record import Cell, Evidence, Tier, Verdict
-from tests.miniatures.contract import BREAKERS, LAWFUL, Tokens
+from tests.miniatures.contract import BREAKERS, LAWFUL, WIDTH, Conv, Tokens
 from tests.miniatures.registration import examining
 
 
@@ -90,3 +91,38 @@ def test_choosing_a_tokens_logits_computes_nothing_and_averaging_them_does():
 def test_nothing_is_called_proved():
     cells = cells_of(Branch, next(iter(LAWFUL))).values()
     assert Evidence.PROVED not in {cell.evidence for cell in cells}
+
+
+class Tells(Conv):
+    """Says how large what it computes is: text that meta tensors have none of."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward_features(x)
+        self.told = f"{x.mean():.3f}"[:0]
+        return x
+
+
+class Shares(Conv):
+    """Puts what it computes where other processes have it."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward_features(x).share_memory_()
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that it is deprecated
+    traced = torch.jit.trace(lambda x: x * 2 + 1, torch.ones(2, WIDTH, 4, 4))
+
+
+class Traced(Conv):
+    """Calls what was traced with numbers, which TorchScript's passes do not take under modes."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return traced(super().forward_features(x))
+
+
+@pytest.mark.parametrize("make", [Tells, Shares, Traced])
+def test_what_torch_refuses_meta_tensors_or_modes_is_no_fault_of_a_models(make):
+    with examining(make) as examination:
+        violated = {claim for claim in CORE if examination.cell(claim).verdict is Verdict.VIOLATED}
+    assert violated == {"scripts"}  # of what TorchScript has nothing for

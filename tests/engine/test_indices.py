@@ -177,6 +177,13 @@ MADE: dict[str, Callable[[Index, Index, int], torch.Tensor]] = {
     "sub": lambda a, b, _n: a[:, None] - b,
     "sub of a number": lambda a, _b, n: a - n,
     "mul": lambda a, b, _n: a[:, None] * b,
+    "add some times as much": lambda a, b, n: torch.add(a, b[0], alpha=n),
+    "sub some times as much": lambda a, b, n: torch.sub(a, b[0], alpha=n),
+    "zeros": lambda a, _b, n: torch.zeros(3, dtype=torch.long) + n,
+    "zeros as others": lambda a, _b, n: torch.zeros_like(a) + a.new_zeros(1),
+    "zeros in place": lambda a, _b, n: torch.ops.aten.zero(a) + a.clone().zero_(),
+    "ones": lambda a, _b, n: torch.ones(3, dtype=torch.long) * n,
+    "ones as others": lambda a, _b, n: torch.ones_like(a) - a.new_ones(1),
     "mul by a number": lambda a, _b, n: a * n,
     "mul that wraps": lambda a, _b, n: a.to(torch.int8) * (n * 14),
     "clamp": lambda a, b, n: a.clamp(min(n, b[0].item()), max(n, b[0].item())),
@@ -253,3 +260,15 @@ def test_a_table_that_is_too_short_violates_what_runs():
 def test_a_table_that_is_long_enough_is_proved():
     with examining(LongEnough) as examination:
         assert examination.cell("classifier_consistent").evidence is Evidence.PROVED
+
+
+@pytest.mark.parametrize(("most", "is_refused"), [(3, False), (4, True)])
+def test_classes_that_there_are_not_are_refused(most, is_refused):
+    def call():
+        F.one_hot(torch.arange(most + 1, device="meta"), 4)
+
+    with recording(Ledger()) as taken:
+        call()
+    assert (taken.strays is not None) == is_refused
+    with pytest.raises(Strayed) if is_refused else nullcontext(), looking(Ledger()):
+        call()

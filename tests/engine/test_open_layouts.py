@@ -67,6 +67,11 @@ ALIKE: dict[str, list[Callable[[str], Any]]] = {
     "native_layer_norm": [lambda d: F.layer_norm(image(d), (6,)), lambda d: F.layer_norm(turned(d), (5,))],
     "repeat": [lambda d: image(d).repeat(1, 2, 1, 1)],
     "sort": [lambda d: image(d).sort(1)[0]],
+    "stack": [
+        lambda d: torch.stack([image(d), image(d)]),
+        lambda d: torch.stack([turned(d), turned(d)], -1),
+        lambda d: torch.stack(torch.meshgrid(numbers(d, 3), numbers(d, 4), indexing="ij")),
+    ],
     "std": [lambda d: image(d).std(1, keepdim=True)],
     "sum": [lambda d: image(d).sum(1, keepdim=True)],
     "topk": [lambda d: image(d).topk(3, 1)[0]],
@@ -298,11 +303,29 @@ class AsksHowItLies(InChannelsLast):
         return self.forward_head(x if x.is_contiguous() else 2 * x)
 
 
+class AsksByAnOperation(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        return self.forward_head(2 * x if torch.ops.aten.sym_stride.int(x, 1) == 1 else x)
+
+
+class AsksWhetherItIsAView(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        return self.forward_head(x if x.reshape(-1)._is_view() else 2 * x)
+
+
+class AsksWhoseViewItIs(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        return self.forward_head(2 * x if x.flatten(1)._base is None else x)
+
+
 @pytest.mark.parametrize(
     "model",
     [
         SpoilsItsFeatures, SpoilsByReshape, SpoilsWhatAttentionGives, SpoilsWhatAttentionGivesByName,
-        ReadsMemoryAsItLies, AsksHowItLies,
+        ReadsMemoryAsItLies, AsksHowItLies, AsksByAnOperation, AsksWhetherItIsAView, AsksWhoseViewItIs,
     ],
 )  # fmt: skip
 def test_what_depends_on_how_real_results_lie_is_accused(model):

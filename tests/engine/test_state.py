@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import enum
+import operator
+import re
 import sys
 import types
 
@@ -70,3 +73,101 @@ def test_generators_of_numpys_are_watched(file, made):
     state = State([file.Model()])
     (file.numbers.random if made is np.random.RandomState else file.numbers.random_raw)()
     assert state.changes() == ["the attribute a_file_of_models.of a container changed"]
+
+
+def counting(x=1):
+    return x
+
+
+def other(x=1):
+    return x + 1
+
+
+def give_a_gradient(model):
+    model.fc.weight.grad = torch.ones_like(model.fc.weight)
+
+
+def write_to_a_gradient(model):
+    model.bias.grad.add_(1)
+
+
+def want_no_gradient(model):
+    model.fc.weight.requires_grad_(False)
+
+
+def count_in_defaults(_):
+    counting.__defaults__ = (2,)
+
+
+def run_other_code(_):
+    counting.__code__ = other.__code__
+
+
+def count_in_a_metaclass(model):
+    type(type(model)).calls = 1
+
+
+def count_in_a_class_of_torchs(_):
+    nn.Linear.calls = 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        give_a_gradient, write_to_a_gradient, want_no_gradient, count_in_defaults, run_other_code,
+        count_in_a_metaclass, count_in_a_class_of_torchs,
+    ],
+)  # fmt: skip
+def test_places_that_few_think_of_are_watched(file, change, monkeypatch):
+    monkeypatch.setattr(nn.Linear, "calls", 0, raising=False)
+    monkeypatch.setattr(counting, "__defaults__", counting.__defaults__)
+    monkeypatch.setattr(counting, "__code__", counting.__code__)
+    file.counting = counting
+    kind = type(file.__name__, (type,), {"__module__": file.__name__})
+    model = kind("Metered", (nn.Module,), {"__module__": file.__name__})()
+    model.fc = nn.Linear(2, 2)
+    model.bias = nn.Parameter(torch.zeros(2))
+    model.bias.grad = torch.ones(2)
+    state = State([model])
+    assert state.changes() == []
+    change(model)
+    assert len(state.changes()) == 1
+
+
+def itself(value):
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(0.5), np.bool_(True), np.dtype("float32"), torch.finfo(torch.float32), operator.itemgetter(1),
+        operator.methodcaller("sum", 1), collections.namedtuple("Size", "height width")(1, 2), re.match("a", "a"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_never_changes_hides_nothing(file, value):
+    model = file.Model()
+    model.value = value
+    state = State([model])
+    assert state.changes() == []
+    model.value = itself  # as anything else
+    assert len(state.changes()) == 1
+
+
+def test_numbers_of_numpys_are_compared_by_what_they_are(file):
+    model = file.Model()
+    model.scale = np.float64(0.5)
+    state = State([model])
+    model.scale = np.float64(0.5)
+    assert state.changes() == []
+    model.scale = np.float64(0.25)
+    assert state.changes() == ["the attribute Model.scale changed"]
+
+
+@pytest.mark.parametrize(
+    "switch", [torch._C.DisableTorchFunction, torch._C._pop_torch_dispatch_stack], ids=lambda switch: switch.__name__
+)
+def test_a_file_that_has_what_turns_modes_off_hides_work(file, switch):
+    file.switch = switch
+    assert State([file.Model()]).changes() == [f"a_file_of_models holds {switch.__name__}, which hides work"]

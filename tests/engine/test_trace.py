@@ -406,7 +406,7 @@ def test_a_higher_order_operation_voids_the_proof(numbering):
     from torch._higher_order_ops import map as over_rows
 
     assert numbering(lambda x, y: over_rows(lambda row, other: row + other, x, y), numbering.x, numbering.y[0]) is None
-    assert "higher-order" in numbering.reasons[0]
+    assert any("higher-order" in why for why in numbering.reasons)
 
 
 def test_the_attributes_of_modules_are_watched():

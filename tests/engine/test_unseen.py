@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import pytest
 import torch
 from torch import nn
+from torch._C import _DisableTorchDispatch, _ExcludeDispatchKeyGuard
+from torch._dynamo import eval_frame
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
@@ -112,11 +115,70 @@ def unwatched(x: torch.Tensor) -> torch.Tensor:
         return x.contiguous()
 
 
-@pytest.mark.parametrize("call", [hidden, Hidden(), Hidden().method, unwatched])
+def undispatched(x: torch.Tensor) -> torch.Tensor:
+    with _DisableTorchDispatch():
+        return x.contiguous()
+
+
+def excluded(x: torch.Tensor) -> torch.Tensor:
+    with _ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.Python)):
+        return x.contiguous()
+
+
+@pytest.mark.parametrize("call", [hidden, Hidden(), Hidden().method, unwatched, undispatched, excluded])
 def test_what_hides_itself_from_modes_proves_nothing(call):
     with recording(Ledger()) as taken:
         call(torch.empty(SIZE, device="meta"))
     assert len(taken.unprovable) == 1
+
+
+def test_what_kernels_print_hides_nothing():
+    with recording(Ledger()) as taken:
+        torch.quantile(torch.empty(8, device="meta"), 0.5)
+    assert not taken.unprovable
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: f"{x.sum():.2f}",
+        lambda x: torch.tensor([x.sum(), 1.0]),
+        lambda x: torch.as_tensor([x.sum()]),
+        lambda x: torch.from_dlpack(x),
+        lambda x: script(asserting)(x),
+    ],
+    ids=["format", "tensor", "as_tensor", "from_dlpack", "scripted"],
+)
+def test_what_only_meta_tensors_raise_may_be_caught_and_strays(call):
+    def caught(x):
+        with contextlib.suppress(Exception):
+            call(x)
+
+    assert strays(caught, is_open=False)
+
+
+def asserting(x: torch.Tensor) -> torch.Tensor:
+    assert x.sum().item() > 0
+    return x
+
+
+@torch.compile
+def doubled_where_compiled(x: torch.Tensor) -> torch.Tensor:
+    return x * 2 if torch.compiler.is_compiling() else x
+
+
+class CompiledHelper(Conv):
+    """Its forward alone calls a helper that is under torch.compile."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(doubled_where_compiled(self.forward_features(x)))
+
+
+def test_nothing_is_proved_where_torch_compile_runs_something_else():
+    assert strays(doubled_where_compiled, is_open=False)
+    with examining(CompiledHelper) as examination:
+        assert examination.cell("head_composes").evidence is not Evidence.PROVED
+        assert examination.cell("forward_features_runs").verdict is Verdict.HOLDS
 
 
 class Placed(Conv):
@@ -139,7 +201,7 @@ def test_torch_is_left_as_it_was():
     def of_torch():
         return (
             torch.jit.ScriptFunction.__call__, torch._C.ScriptMethod.__call__, nn.TransformerEncoder.forward,
-            torch.autocast.__enter__, torch._C._DisableTorchDispatch,
+            torch.autocast.__enter__, torch._C._DisableTorchDispatch.__init__, eval_frame._callback_from_stance,
         )  # fmt: skip
 
     before = of_torch()

@@ -20,6 +20,14 @@ def replace_a_function():
     F.gelu = F.relu
 
 
+def replace_code():
+    F.hardtanh.__code__ = F.hardsigmoid.__code__
+
+
+def replace_defaults():
+    torch.nn.LayerNorm.__init__.__defaults__ = (1e-3, *torch.nn.LayerNorm.__init__.__defaults__[1:])
+
+
 def replace_a_method():
     torch.Tensor.softmax = lambda tensor, *_, **__: tensor
 
@@ -107,6 +115,8 @@ def listen_everywhere():
 
 CHANGES = {
     replace_a_function: "torch.nn.functional.gelu",
+    replace_code: "torch.nn.functional.hardtanh's code or defaults",
+    replace_defaults: "torch.nn.modules.normalization.LayerNorm.__init__'s code or defaults",
     replace_a_method: "torch.Tensor.softmax",
     replace_a_builtin: "torch.mean",
     replace_a_layers_method: "torch.nn.modules.normalization.LayerNorm.forward",
