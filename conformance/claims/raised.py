@@ -31,7 +31,7 @@ MACHINE_PATH = re.compile(
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
 """Where something lies in memory, as Python shows objects: another process has it elsewhere."""
 
-OF_LAYOUT = re.compile(
+OF_REAL_TENSORS = re.compile(
     r"device|view size is not compatible|\bstrides?\b|contiguous|TorchScript|Cast error details", re.IGNORECASE
 )
 """In the message of what real tensors may allow: meta kernels lay some results out in memory in another way, and
@@ -91,7 +91,7 @@ def must_be_seen_on_real_tensors(claim: Claim, error: BaseException) -> bool:
     """
     if claim.group in ("torchscript", "capture"):
         return claim.group == "capture"
-    if OF_LAYOUT.search(_text(error)):
+    if OF_REAL_TENSORS.search(_text(error)):
         return True
     return is_raised_by_a_statement(error) or is_raised_by_what_asks_for_a_device(error)
 
