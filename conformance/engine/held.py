@@ -19,7 +19,6 @@ import operator
 import pathlib
 import random
 import re
-import struct
 import sys
 import threading
 import types
@@ -48,9 +47,9 @@ CONSTANT = frozenset(
         types.ModuleType, types.WrapperDescriptorType, types.MethodDescriptorType, type(vars(abc.ABC)["_abc_impl"]),
         datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, pathlib.PosixPath,
         types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
-        types.GenericAlias, types.UnionType, range, slice, re.Pattern, type(...), type(NotImplemented),
+        types.GenericAlias, types.UnionType, range, re.Pattern, type(...), type(NotImplemented),
         logging.Logger, _thread.LockType, _thread.RLock, torch.finfo, torch.iinfo,
-        torch.qscheme, re.Match, struct.Struct, type(vars(collections.namedtuple("Any", "any"))["any"]),
+        torch.qscheme, type(vars(collections.namedtuple("Any", "any"))["any"]),
     }
 )  # fmt: skip
 """Classes whose objects are compared by identity alone: they hold nothing, or nothing that a model computes with."""
@@ -183,9 +182,9 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     types.BuiltinFunctionType: lambda value: [value.__self__],
     types.MethodWrapperType: lambda value: [value.__self__],
     functools.partial: lambda value: [value.func, value.args, value.keywords, vars(value)],
-    **dict.fromkeys(
-        (operator.attrgetter, operator.itemgetter, operator.methodcaller), lambda value: list(value.__reduce__())
-    ),
+    operator.attrgetter: lambda value: list(value.__reduce__()),
+    operator.itemgetter: lambda value: list(value.__reduce__()),
+    slice: lambda value: [value.start, value.stop, value.step],
     functools._lru_cache_wrapper: lambda value: [value.__wrapped__, value.cache_info().currsize],
     property: lambda value: [value.fget, value.fset, value.fdel],
     classmethod: lambda value: [value.__func__],

@@ -74,11 +74,18 @@ TELLING_HOW_IT_LIES = frozenset(
     {torch.Tensor.as_strided_, torch.Tensor.dim_order, torch.Tensor.is_contiguous, torch.Tensor.stride}
 )
 """What depends on how its argument lies, beside the operations that do."""
-TELLING_WHOSE_IT_IS = frozenset({torch.Tensor._base.__get__, torch.Tensor._is_view})  # type: ignore[union-attr]
+TELLING_WHOSE_IT_IS = frozenset(
+    {torch.Tensor._base.__get__, torch.Tensor._is_view, torch.Tensor.storage_offset}  # type: ignore[union-attr]
+)
 """What depends on whether its argument looks at the memory of another."""
 OF_LAYOUT = COPYING_AS_IT_LIES | LYING_AS_KERNELS_LIKE | TELLING_HOW_IT_LIES | TELLING_WHOSE_IT_IS
-NAMED = {function.__name__: function for function in sorted(OF_LAYOUT, key=str)} | dict.fromkeys(
-    ("is_non_overlapping_and_dense", "is_strides_like_format", "sym_is_contiguous", "sym_stride"), torch.Tensor.stride
+NAMED = (
+    {function.__name__: function for function in sorted(OF_LAYOUT, key=str)}
+    | dict.fromkeys(
+        ("is_non_overlapping_and_dense", "is_strides_like_format", "sym_is_contiguous", "sym_stride"),
+        torch.Tensor.stride,
+    )
+    | {"sym_storage_offset": torch.Tensor.storage_offset}
 )
 """The same by the names of operations, which models may call as such."""
 WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT
@@ -139,7 +146,7 @@ class PythonData(TorchFunctionMode):
             # As with an operation: the model may catch it, and real tensors have numbers and memory to give.
             if self._recording.strays is None:  # or the operation itself has said so
                 name = getattr(func, "__name__", type(func).__name__)
-                self._recording.stray(f"what the model does after {name} raised {type(error).__name__}")
+                self._recording.stray(f"what the model does after {name} raised {type(error).__name__}", error)
             raise
 
     def _called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -243,6 +250,7 @@ def _unnumbered(ledger: Ledger) -> Iterator[None]:
         padding_is_noticed(taken),
         PythonData(taken, ledger),
         Tracer(ledger, taken),
+        taken.telling_what_came_of_straying(),
     ):
         yield
     if taken.strays is not None:
@@ -270,6 +278,7 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
             torch.no_grad(),
             PythonData(taken, ledger),
             Tracer(ledger, taken),
+            taken.telling_what_came_of_straying(),
         ):
             yield taken
     finally:

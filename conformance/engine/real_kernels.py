@@ -23,6 +23,10 @@ def refuse_dtypes(packet: str, label: str, args: Sequence[Any]) -> None:
     if rule is not None:
         # What has no dimensions is a number: `x[x < 0] = zero` fills with it.
         rule(label, [tensor.dtype for tensor in tensors_in(args) if tensor.dim()])
+    if packet in _CASTING_BACK and isinstance(args[0], torch.Tensor) and not args[0].is_floating_point():
+        computed = torch.result_type(args[0], args[1])
+        if not torch.can_cast(computed, args[0].dtype):
+            raise RuntimeError(f"{label}: {_listed([computed])} cannot be cast to {_listed([args[0].dtype])}")
 
 
 def keeps_channels_last(packet: str, args: Sequence[Any]) -> bool:
@@ -42,6 +46,26 @@ def _of_one(label: str, dtypes: list[torch.dtype]) -> None:
     found = list(dict.fromkeys(dtype for dtype in dtypes if dtype.is_floating_point))
     if len(found) > 1:
         raise RuntimeError(f"{label}: expected operands of one dtype but found {_listed(found)}")
+
+
+def _all_of_one(label: str, dtypes: list[torch.dtype]) -> None:
+    """Operands of one dtype, which is not bool."""
+    _no_truth(label, dtypes)
+    found = list(dict.fromkeys(dtypes))
+    if len(found) > 1:
+        raise RuntimeError(f"{label}: expected operands of one dtype but found {_listed(found)}")
+
+
+def _with_a_fraction(label: str, dtypes: list[torch.dtype]) -> None:
+    """A first operand that is no whole number."""
+    if dtypes and not (dtypes[0].is_floating_point or dtypes[0].is_complex):
+        raise RuntimeError(f"{label}: there is no kernel for {_listed(dtypes[:1])}")
+
+
+def _no_truth(label: str, dtypes: list[torch.dtype]) -> None:
+    """No bool."""
+    if torch.bool in dtypes:
+        raise RuntimeError(f"{label}: there is no kernel for bool")
 
 
 def _normalising(label: str, dtypes: list[torch.dtype]) -> None:
@@ -72,7 +96,7 @@ _RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {
         (
             _of_one,
             """
-            addbmm addmm addmv baddbmm bmm convolution dot mm mv _weight_norm_interface linalg_cross
+            _weight_norm_interface linalg_cross
             grid_sampler_2d grid_sampler_3d index_add index_add_ index_copy index_copy_ index_put index_put_
             _index_put_impl_ _unsafe_index_put put put_
             """,
@@ -84,8 +108,14 @@ _RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {
             _native_batch_norm_legit_no_training
             """,
         ),
+        (_all_of_one, "addbmm addmm addmv baddbmm bmm convolution dot mm mv"),
+        (_with_a_fraction, "_log_softmax _softmax gelu std std_mean var var_mean"),
+        (_no_truth, "max_pool2d_with_indices rsub sub sub_"),
         (_of_full_precision, "_cdist_forward _fft_c2c _fft_c2r _fft_r2c"),
     )
     for name in names.split()
 }
 """By operation, what real kernels ask of the dtypes of its operands."""
+
+_CASTING_BACK = frozenset({"aten.add_", "aten.div_", "aten.mul_", "aten.sub_"})
+"""What is computed in a common dtype and cast to that of its first operand, where that can be."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+
+from conformance.engine.operands import Strayed
+
+_MARK = "_strayed"
+"""What an exception is given that is raised for straying."""
 
 WROTE_BEFORE = "memory from before the call was written"
 """A model that writes to its parameters, buffers or input computes something else at its next call."""
@@ -32,7 +39,28 @@ class Recording:
         if why not in self.unprovable:
             self.unprovable.append(why)
 
-    def stray(self, why: str) -> None:
-        """Say that real tensors may go another way, so that not even dtypes and shapes are known."""
+    def stray(self, why: str, error: Exception | None = None) -> None:
+        """Say that real tensors may go another way, so that not even dtypes and shapes are known.
+
+        `error` is what is raised for that reason.
+        """
         self.void(why)
         self.strays = self.strays or why
+        if error is not None:
+            BaseException.__setattr__(error, _MARK, True)  # kept here, it would keep all that its traceback has
+
+    @contextmanager
+    def telling_what_came_of_straying(self) -> Iterator[None]:
+        """Run the body, and take what it raises for what came of straying, if it had strayed before.
+
+        Raises:
+            Strayed: in place of that.
+        """
+        try:
+            yield
+        except Strayed:
+            raise
+        except Exception as error:
+            if self.strays is None or _MARK in BaseException.__getattribute__(error, "__dict__"):
+                raise
+            raise Strayed(self.strays) from error

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch.utils import _python_dispatch
 
 from conformance.engine.held import (
     CONSTANT,
@@ -31,25 +30,15 @@ from conformance.engine.held import (
     within,
 )
 from conformance.engine.operands import PLAIN_TENSORS
+from conformance.engine.unseen import UNHEARD
 
 DEPTH = 3
 """Levels of what stands in the globals of a file that are looked at."""
 
-SWITCHES = frozenset(
-    {
-        torch._C.DisableTorchFunction,
-        torch._C.DisableTorchFunctionSubclass,
-        torch._C._pop_torch_dispatch_stack,
-        torch._C._set_dispatch_mode,
-        _python_dispatch._disable_current_modes,
-    }
-)
-"""What turns modes off, which nobody hears where a file imported it by name."""
-
 LIMIT = 1_000_000
 """Objects that are looked at; a model that holds more cannot be watched."""
 
-KINDS_OF_SWITCHES = frozenset(map(type, SWITCHES))
+KINDS_OF_UNHEARD = frozenset(map(type, UNHEARD))
 
 
 def parts_of(*modules: torch.nn.Module) -> list[torch.nn.Module]:
@@ -77,7 +66,8 @@ class State:
         self._reads_bytes = reads_bytes  # or else what torch knows of writes has to do
         self.parts = parts_of(*modules)
         """The modules and all below them."""
-        self._classes, self._torchs = _classes_of(frozenset(map(type, self.parts)))
+        self._kinds = list(map(type, self.parts))
+        self._classes, self._torchs = _classes_of(frozenset(self._kinds))
         self._before = self._now()
 
     def _now(self) -> list[_Held]:
@@ -97,6 +87,9 @@ class State:
     def changes(self) -> list[str]:
         """`Class.attribute` of everything that is not what it was, or that nobody can watch."""
         found: dict[str, None] = {}
+        for part, kind in zip(self.parts, self._kinds, strict=True):
+            if type(part) is not kind:
+                found[f"the class of a {kind.__name__} changed"] = None
         for before, now in zip(self._before, self._now(), strict=True):
             change = before.difference(now)
             if change is not None:
@@ -155,8 +148,11 @@ class _Held:
 
     def _look_at_global(self, value: Any, kind: type, depth: int) -> None:
         """So many levels of what it holds, and what is compared by value."""
-        if kind in KINDS_OF_SWITCHES and value in SWITCHES:
-            raise Unwatchable(f"{value.__name__}, which hides work")
+        _must_be_heard(value, kind)
+        if kind is types.FunctionType and not is_of_others(value):  # one of another file may have them there
+            for name in value.__code__.co_names:
+                used = value.__globals__.get(name)
+                _must_be_heard(used, type(used))
         if kind in FACTS:
             self.inside.append(FACTS[kind](value))
         items = self._of_global(value, kind)
@@ -192,6 +188,7 @@ class _Held:
             kind = type(value)
             self._kept.append(value)
             inside.append(kind if kind in BY_ITEMS else value)
+            _must_be_heard(value, kind)
             if kind in PLAIN or kind in CONSTANT or (id(value) in seen and kind not in BY_ITEMS):
                 continue
             seen.add(id(value))
@@ -216,6 +213,11 @@ class _Held:
         old, new = dict(zip(self.names, self.values, strict=True)), dict(zip(now.names, now.values, strict=True))
         changed = (name for name in {**old, **new} if not _are_same([old.get(name, END)], [new.get(name, END)]))
         return f"the attribute {self.name}.{next(changed, 'of a container')} changed"
+
+
+def _must_be_heard(value: Any, kind: type) -> None:
+    if kind in KINDS_OF_UNHEARD and value in UNHEARD:
+        raise Unwatchable(f"{value.__name__}, which hides work")
 
 
 BY_ITEMS = (tuple, torch.Size)

@@ -70,7 +70,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
                 return self._run(func, types, args, kwargs or {})
             except Exception as error:
                 # A model may catch it and go on: on real tensors, which raise nothing here, it goes another way.
-                self._recording.stray(f"what the model does after {func} raised {type(error).__name__}")
+                self._recording.stray(f"what the model does after {func} raised {type(error).__name__}", error)
                 raise
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

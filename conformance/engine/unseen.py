@@ -22,15 +22,26 @@ AUTOCAST = "work under autocast, which acts on real tensors and on no meta tenso
 
 SWITCHES: tuple[tuple[Any, str], ...] = (
     (torch._C._DisableTorchDispatch, "__init__"),  # in the class, also for who imported that by name
+    (torch._C.ExcludeDispatchKeyGuard, "__init__"),  # type: ignore[attr-defined]  # its stubs do not have it
     (torch._C._ExcludeDispatchKeyGuard, "__init__"),
     (torch._C._ForceDispatchKeyGuard, "__init__"),
     (torch._C, "DisableTorchFunction"),
     (torch._C, "DisableTorchFunctionSubclass"),
+    (torch._C, "_SetExcludeDispatchKeyGuard"),
+    (torch._C, "_dispatch_tls_set_dispatch_key_excluded"),
+    (torch._C, "_is_alias_of"),
+    (torch._C, "_overlaps"),
     (torch._C, "_pop_torch_dispatch_stack"),
+    (torch._C, "_pop_torch_function_stack"),
     (torch._C, "_set_dispatch_mode"),
+    (torch._C, "_set_skip_next_torch_function"),
+    (torch._C, "_set_torch_function_state"),
     (_python_dispatch, "_disable_current_modes"),
 )
-"""What turns modes off, and where it is had."""
+"""What turns modes off, or asks about memory behind their back, and where it is had."""
+
+UNHEARD = frozenset(getattr(place, name) for place, name in SWITCHES if name != "__init__")
+"""Those that nobody hears where a file has imported them by name."""
 
 
 @contextmanager
@@ -41,7 +52,7 @@ def unseen_work_is_noticed(taken: Recording) -> Iterator[None]:
     def noticing(original: Callable[..., Any], name: str) -> Callable[..., Any]:
         def switch(*args: Any, **kwargs: Any) -> Any:
             if torch._C._len_torch_dispatch_stack():
-                taken.void(f"{name} hid work from the recording")
+                taken.void(f"{name} may have hidden work from the recording")
             return original(*args, **kwargs)
 
         return switch
@@ -132,7 +143,7 @@ def compiled_code_is_noticed(taken: Recording, layouts: OpenLayouts) -> Iterator
                     result = original(self, *args, **kwargs)
             except Exception as error:
                 # Some passes of TorchScript's fail under modes alone (numbers that were traced are tensors to them).
-                taken.stray(f"what the model does after compiled code raised {type(error).__name__}")
+                taken.stray(f"what the model does after compiled code raised {type(error).__name__}", error)
                 raise
             kinds = kinds_in(self.graph)
             asks, attends = not kinds.isdisjoint(ASKING), not kinds.isdisjoint(ATTENDING)

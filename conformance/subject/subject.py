@@ -13,6 +13,7 @@ import torch
 
 from conformance.engine import script
 from conformance.engine.ledger import Ledger
+from conformance.engine.operands import Strayed
 from conformance.engine.outside import differentiating, keeping_bytes, looking, recording
 from conformance.engine.shapes import Shapes
 from conformance.subject.build import BulkOnMeta, copy_of, has_spared_buffers, move_to_meta, name_leaves
@@ -70,9 +71,19 @@ class Subject:
     # Models
 
     def construct(self, make: Callable[[], T], *, spare_initialisers: bool = True) -> T:
-        """Run `make` as models are built: weights on the meta device, every operation entered into the ledger."""
-        with recording(self.ledger), BulkOnMeta(self.ledger, spare_initialisers=spare_initialisers):
-            return make()
+        """Run `make` as models are built: weights on the meta device, every operation entered into the ledger.
+
+        Raises:
+            Strayed: Real tensors may go another way.
+        """
+        return self._constructed(make, BulkOnMeta(self.ledger, spare_initialisers=spare_initialisers))
+
+    def _constructed(self, make: Callable[[], T], on_meta: AbstractContextManager[Any]) -> T:
+        with recording(self.ledger) as noted, on_meta:
+            made = make()
+        if noted.strays is not None:
+            raise Strayed(noted.strays)
+        return made
 
     def settle(self, model: torch.nn.Module) -> torch.nn.Module:
         """The new model in eval mode, wholly on the meta device, its leaves named."""
@@ -114,8 +125,7 @@ class Subject:
             if "meta" not in str(error):
                 raise
             # Weights and constants are mixed while it is built (rotary embeddings with learnt frequencies).
-            with recording(self.ledger), torch.device("meta"):
-                made = timm.create_model(self.name, **arguments)
+            made = self._constructed(lambda: timm.create_model(self.name, **arguments), torch.device("meta"))
         return self.settle(made)
 
     def build_headed(self, **arguments: Any) -> torch.nn.Module:

@@ -122,8 +122,9 @@ class Surroundings:
             code = {attribute: value for attribute, value in vars(owner).items() if _is_code(value) or name == _FLAGS}
             self._owners[name] = owner, code
             self._sizes[name] = len(vars(owner))
-            functions = (value for value in code.values() if type(value) is FunctionType)
-            self._insides.update((function, _inside(function)) for function in functions)
+            for function in map(_function, code.values()):
+                if function is not None:
+                    self._insides[function] = _inside(function)
         self._settings = {name: ask() for name, (ask, _) in _SETTINGS.items()}
         self._configs = {name: _options(config) for name, config in _configs()}
         self._hooks = [dict(known) for _, known in _GLOBAL_HOOKS]
@@ -199,6 +200,15 @@ class Surroundings:
                 is_new = attribute not in code and _is_code(found)
                 if is_new and any(attribute in vars(base) for base in owner.__mro__[1:]):
                     yield name, owner, attribute, _INHERITED
+
+
+def _function(value: Any) -> FunctionType | None:
+    """The function that is called, of a method of a class too, and below what wraps it."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    while type(value) is FunctionType and type(vars(value).get("__wrapped__")) is FunctionType:
+        value = vars(value)["__wrapped__"]
+    return value if type(value) is FunctionType else None
 
 
 _INSIDE = ("__code__", "__defaults__", "__kwdefaults__")

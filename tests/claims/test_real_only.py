@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 
@@ -121,8 +122,37 @@ class Traced(Conv):
         return traced(super().forward_features(x))
 
 
-@pytest.mark.parametrize("make", [Tells, Shares, Traced])
+class Counts(Conv):
+    """Hands a tensor to C code that wants a number, and has words of its own for one without."""
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward_features(x)
+        size = torch.Size(((x > x).any().long() + 1, WIDTH))
+        return x.unflatten(1, size).flatten(1, 2)
+
+
+@pytest.mark.parametrize("make", [Tells, Shares, Traced, Counts])
 def test_what_torch_refuses_meta_tensors_or_modes_is_no_fault_of_a_models(make):
     with examining(make) as examination:
         violated = {claim for claim in CORE if examination.cell(claim).verdict is Verdict.VIOLATED}
     assert violated == {"scripts"}  # of what TorchScript has nothing for
+
+
+class Careful(Conv):
+    """Tells while it is built whether its weights have numbers, and does otherwise in forward where they have not."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.gain = 1.0
+        with contextlib.suppress(RuntimeError):
+            self.fc.weight.sum().item()
+            self.gain = 2.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(x) * self.gain)
+
+
+def test_nothing_is_proved_of_what_was_built_another_way():
+    with examining(Careful) as examination:
+        cell = examination.cell("head_composes")
+    assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED)

@@ -309,6 +309,13 @@ class AsksByAnOperation(InChannelsLast):
         return self.forward_head(2 * x if torch.ops.aten.sym_stride.int(x, 1) == 1 else x)
 
 
+class AsksWhereItBegins(InChannelsLast):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.forward_features(x)
+        rest = x.permute(0, 2, 3, 1)[1:].contiguous()
+        return self.forward_head(2 * x if rest.storage_offset() else x)
+
+
 class AsksWhetherItIsAView(InChannelsLast):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.forward_features(x)
@@ -325,7 +332,8 @@ class AsksWhoseViewItIs(InChannelsLast):
     "model",
     [
         SpoilsItsFeatures, SpoilsByReshape, SpoilsWhatAttentionGives, SpoilsWhatAttentionGivesByName,
-        ReadsMemoryAsItLies, AsksHowItLies, AsksByAnOperation, AsksWhetherItIsAView, AsksWhoseViewItIs,
+        ReadsMemoryAsItLies, AsksHowItLies, AsksByAnOperation, AsksWhereItBegins,
+        AsksWhetherItIsAView, AsksWhoseViewItIs,
     ],
 )  # fmt: skip
 def test_what_depends_on_how_real_results_lie_is_accused(model):

@@ -69,6 +69,32 @@ def test_dtypes_are_refused_where_the_cpu_refuses_them(name):
         assert told == is_refused(CALLS[name], "cpu", *dtypes), dtypes
 
 
+OF_WHOLE_NUMBERS: dict[str, Callable[[Make, Make], torch.Tensor]] = {
+    **{name: CALLS[name] for name in ("mm", "bmm", "addmm", "linear", "multiplication", "a sum in place")},
+    "difference": lambda a, b: a(2, 3) - b(2, 3),
+    "difference in place": lambda a, b: a(2, 3).sub_(b(2, 3)),
+    "difference from a number": lambda a, _: 1 - a(2, 3),
+    "a number less": lambda a, _: a(2, 3) - 1,
+    "product in place": lambda a, b: a(2, 3).mul_(b(2, 3)),
+    "product with a fraction in place": lambda a, _: a(2, 3).mul_(0.5),
+    "quotient in place": lambda a, b: a(2, 3).div_(b(2, 3) + 1),
+    "softmax": lambda a, _: a(2, 3).softmax(-1),
+    "log_softmax": lambda a, _: a(2, 3).log_softmax(-1),
+    "softmax of another dtype": lambda a, _: a(2, 3).softmax(-1, dtype=torch.float32),
+    "std": lambda a, _: a(2, 3).std(1),
+    "var_mean": lambda a, _: torch.var_mean(a(2, 3), 1)[0],
+    "gelu": lambda a, _: F.gelu(a(2, 3)),
+    "max_pool": lambda a, _: F.max_pool2d(a(1, 1, 4, 4), 2),
+}
+
+
+@pytest.mark.parametrize("name", OF_WHOLE_NUMBERS)
+def test_whole_numbers_are_refused_where_the_cpu_refuses_them(name):
+    for dtypes in itertools.product((torch.float32, torch.int64, torch.uint8, torch.bool), repeat=2):
+        told = is_refused(OF_WHOLE_NUMBERS[name], "meta", *dtypes)
+        assert told == is_refused(OF_WHOLE_NUMBERS[name], "cpu", *dtypes), dtypes
+
+
 @pytest.mark.parametrize(
     "make",
     [

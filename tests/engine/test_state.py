@@ -142,7 +142,7 @@ def itself(value):
     "value",
     [
         np.float64(0.5), np.bool_(True), np.dtype("float32"), torch.finfo(torch.float32), operator.itemgetter(1),
-        operator.methodcaller("sum", 1), collections.namedtuple("Size", "height width")(1, 2), re.match("a", "a"),
+        slice(1, None), collections.namedtuple("Size", "height width")(1, 2), re.compile("a"),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -163,6 +163,27 @@ def test_numbers_of_numpys_are_compared_by_what_they_are(file):
     assert state.changes() == []
     model.scale = np.float64(0.25)
     assert state.changes() == ["the attribute Model.scale changed"]
+
+
+def test_the_class_of_a_part_is_watched(file):
+    model = file.Model()
+    model.act = nn.ReLU()
+    state = State([model])
+    model.act.__class__ = nn.Identity
+    assert state.changes() == ["the class of a ReLU changed"]
+
+
+def test_a_function_of_another_file_that_has_what_turns_modes_off_hides_work(file):
+    helpers = types.ModuleType("helpers")
+    exec("from torch._C import DisableTorchFunction\ndef help():\n    with DisableTorchFunction(): pass", vars(helpers))
+    file.help = helpers.help
+    assert State([file.Model()]).changes() == ["a_file_of_models holds DisableTorchFunction, which hides work"]
+
+
+def test_an_attribute_that_turns_modes_off_hides_work(file):
+    model = file.Model()
+    model.guard = torch._C.DisableTorchFunction
+    assert State([model]).changes() == ["Model holds DisableTorchFunction, which hides work"]
 
 
 @pytest.mark.parametrize(
