@@ -109,7 +109,7 @@ class PythonData(TorchFunctionMode):
                 self._recording.stray(asked(func.__name__))
         elif func in TELLING_WHOSE_IT_IS:
             if layouts.is_open(source) or layouts.may_be_shared(source.untyped_storage()):
-                self._recording.stray(asked(func.__name__))
+                self._recording.stray(asked(_name_of(func)))
         elif type(result) in PLAIN_TENSORS:
             if func in COPYING_AS_IT_LIES:
                 layouts.ask(source, result)
@@ -132,7 +132,7 @@ class PythonData(TorchFunctionMode):
             return NAMED.get(name.partition(".")[0])
         if not _is_torchs(func):
             # One that hands itself to modes: what it calls is shown to none.
-            self._recording.void(f"the work of {getattr(func, '__name__', type(func).__name__)}, hidden from modes")
+            self._recording.void(f"the work of {_name_of(func)}, hidden from modes")
         return func
 
     def __torch_function__(
@@ -145,8 +145,9 @@ class PythonData(TorchFunctionMode):
         except Exception as error:
             # As with an operation: the model may catch it, and real tensors have numbers and memory to give.
             if self._recording.strays is None:  # or the operation itself has said so
-                name = getattr(func, "__name__", type(func).__name__)
-                self._recording.stray(f"what the model does after {name} raised {type(error).__name__}", error)
+                self._recording.stray(
+                    f"what the model does after {_name_of(func)} raised {type(error).__name__}", error
+                )
             raise
 
     def _called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -172,6 +173,12 @@ class PythonData(TorchFunctionMode):
         elif func in FROM_PYTHON_DATA:
             return _on_cpu_first(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def _name_of(func: Any) -> str:
+    """The name of what is called, of an attribute that is read its own."""
+    named = func.__self__ if type(func) is MethodWrapperType else func
+    return str(getattr(named, "__name__", type(named).__name__))
 
 
 def _is_torchs(func: Any) -> bool:

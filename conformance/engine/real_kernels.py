@@ -43,17 +43,14 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 
 def _of_one(label: str, dtypes: list[torch.dtype]) -> None:
     """Floating operands of one dtype."""
-    found = list(dict.fromkeys(dtype for dtype in dtypes if dtype.is_floating_point))
-    if len(found) > 1:
-        raise RuntimeError(f"{label}: expected operands of one dtype but found {_listed(found)}")
+    _all_of_one(label, [dtype for dtype in dtypes if dtype.is_floating_point])
 
 
 def _all_of_one(label: str, dtypes: list[torch.dtype]) -> None:
     """Operands of one dtype, which is not bool."""
     _no_truth(label, dtypes)
-    found = list(dict.fromkeys(dtypes))
-    if len(found) > 1:
-        raise RuntimeError(f"{label}: expected operands of one dtype but found {_listed(found)}")
+    if len(set(dtypes)) > 1:
+        raise RuntimeError(f"{label}: expected operands of one dtype but found {_listed(dtypes)}")
 
 
 def _with_a_fraction(label: str, dtypes: list[torch.dtype]) -> None:

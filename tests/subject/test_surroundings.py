@@ -28,7 +28,7 @@ def replace_defaults():
     torch.nn.LayerNorm.__init__.__defaults__ = (1e-3, *torch.nn.LayerNorm.__init__.__defaults__[1:])
 
 
-def replace_code_of_a_static_method():
+def replace_defaults_of_a_static_method():
     torch.nn.Transformer.generate_square_subsequent_mask.__defaults__ = (None, torch.float64)
 
 
@@ -125,7 +125,7 @@ CHANGES = {
     replace_a_function: "torch.nn.functional.gelu",
     replace_code: "torch.nn.functional.hardtanh's code or defaults",
     replace_defaults: "torch.nn.modules.normalization.LayerNorm.__init__'s code or defaults",
-    replace_code_of_a_static_method: (
+    replace_defaults_of_a_static_method: (
         "torch.nn.modules.transformer.Transformer.generate_square_subsequent_mask's code or defaults"
     ),
     replace_defaults_of_what_is_wrapped: "torch._tensor.Tensor.__rsub__'s code or defaults",
