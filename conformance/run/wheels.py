@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, PathDistribution, distribution
 from io import BytesIO
 from pathlib import Path
@@ -185,7 +185,8 @@ def _sweep(directory: Path) -> None:
 
 
 def _install(version: str, target: Path) -> None:
-    if importlib.util.find_spec("pip") is not None:
+    # importlib.util.find_spec would ask setuptools' finder too, which takes this process for pip's own.
+    if PathFinder.find_spec("pip") is not None:
         installer = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
         own = ["--no-warn-conflicts", "--no-compile"]
     elif (uv := shutil.which("uv")) is not None:

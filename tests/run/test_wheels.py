@@ -49,6 +49,14 @@ def test_a_release_is_fetched_once_and_stands_ahead_of_the_path(index, tmp_path,
     assert ran.stdout.split() == ["9.9.1", "9.9.1"]
 
 
+def test_setuptools_in_the_same_process_does_not_matter(index):
+    """Inductor imports it, and its finder warns whoever asks for pip then."""
+    import setuptools  # noqa: F401  # imported for what it does
+
+    write_wheel(index, "9.9.1")
+    assert release("9.9.1").version == "9.9.1"
+
+
 def test_a_release_travels_to_another_machine(index, tmp_path, monkeypatch):
     write_wheel(index, "9.9.1")
     content = wheels.packed(release("9.9.1"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
+from conformance.engine.outside import OTHER_THREAD
 from conformance.subject import CLASSES, OTHER_CLASSES, names, usage
 from conformance.subject.subject import BATCH
 from tests.miniatures.contract import Conv, Encoder, HeadlessByDefault
@@ -42,6 +45,25 @@ def test_a_failure_is_kept_and_raised_again(subject_of):
         errors.append(caught.value)
     assert len(set(map(id, errors))) == 1
     assert len(tried) == 1
+
+
+def test_a_call_that_is_made_again_because_of_a_thread_decides_nothing_by_raising(subject_of):
+    calls = []
+
+    class Once(Conv):
+        def forward_features(self, x):
+            calls.append(1)
+            if len(calls) > 1:
+                raise ValueError("not twice")
+            busy = threading.Thread(target=sum, args=(range(1_000_000),))
+            busy.start()
+            busy.join()
+            return super().forward_features(x)
+
+    taken = subject_of(Once).features
+    assert len(calls) == 2
+    assert taken.output.shape[0] == BATCH
+    assert OTHER_THREAD in taken.unprovable
 
 
 def test_a_model_without_classes_is_given_some(subject_of):
