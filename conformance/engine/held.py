@@ -66,6 +66,10 @@ class Facts(tuple[object, ...]):
     """What is compared by value."""
 
 
+class Memory(Facts):
+    """Where a tensor's memory is, how often it was written, whether it is differentiated, and its bytes if known."""
+
+
 def is_of_others(kind: type) -> bool:
     """Whether a class is torch's or Python's own: it keeps nothing of a model's."""
     return str(getattr(kind, "__module__", "")).partition(".")[0] in _OTHERS
@@ -119,7 +123,7 @@ def within(value: Any, kind: type) -> list[Any]:
     return _of_object(value, kind)
 
 
-def _facts_of_tensor(value: torch.Tensor) -> Facts:
+def _facts_of_tensor(value: torch.Tensor) -> Memory:
     """Where a tensor's memory is, how often it or how it looks at it was written, and the bytes where it has any.
 
     `parameter.data = …` gives it other memory and leaves it the same object; who writes past torch (NumPy, raw memory)
@@ -128,16 +132,16 @@ def _facts_of_tensor(value: torch.Tensor) -> Facts:
     try:
         must_be_modelled(value)
     except Unmodelled:
-        return Facts()  # operations on it are not modelled either
+        return Memory()  # operations on it are not modelled either
     version = None if value.is_inference() else value._version
     known = digest_of_bytes(value) if not value.is_meta and value.device.type == "cpu" else None
-    return Facts((value.untyped_storage()._cdata, version, value.requires_grad, known))
+    return Memory((value.untyped_storage()._cdata, version, value.requires_grad, known))
 
 
-def memory_of_tensor(value: torch.Tensor) -> Facts:
+def memory_of_tensor(value: torch.Tensor) -> Memory:
     """The same without the bytes."""
     version = None if value.is_inference() else value._version
-    return Facts((value.untyped_storage()._cdata, version, value.requires_grad))
+    return Memory((value.untyped_storage()._cdata, version, value.requires_grad))
 
 
 def _of_tensor(value: torch.Tensor) -> list[Any]:
@@ -250,6 +254,15 @@ def _of_object(value: Any, kind: type) -> list[Any]:
     if kind.__dictoffset__:
         held.append(object.__getattribute__(value, "__dict__"))
     return [*held, kind]
+
+
+def base_of(kind: type) -> type:
+    """The first of a class's bases that is compiled.
+
+    Raises:
+        Unwatchable: it is none that can be looked into.
+    """
+    return _layout(kind)[1]
 
 
 @functools.cache

@@ -295,8 +295,8 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
         for change in changes:
             taken.void(change)
         if changes or WROTE_BEFORE in taken.unprovable:
-            kept = (ledger.content(tensor.untyped_storage()) for tensor in state.tensors() if tensor.is_meta)
-            if depend_on_images(ledger.values, kept):
+            taken.kept, taken.rebound = state.tensors(), state.rebound()
+            if are_of_images(ledger, taken.kept):
                 taken.void(KEEPS_IMAGES)
         for change in moved():
             taken.void(change)
@@ -333,6 +333,11 @@ OTHER_THREAD = "another thread worked meanwhile"
 
 KEEPS_IMAGES = "what the model keeps was computed from the images"
 """Other images would meet it, and every recording has the same."""
+
+
+def are_of_images(ledger: Ledger, tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether something in the memory of one of the tensors was computed from the input."""
+    return depend_on_images(ledger.values, (ledger.content(t.untyped_storage()) for t in tensors if t.is_meta))
 
 
 def depend_on_images(values: Values, numbers: Iterable[int]) -> bool:

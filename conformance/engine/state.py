@@ -29,6 +29,7 @@ from conformance.engine.held import (
     memory_of_tensor,
     within,
 )
+from conformance.engine.likeness import Likeness
 from conformance.engine.operands import PLAIN_TENSORS
 from conformance.engine.unseen import UNHEARD
 
@@ -84,6 +85,22 @@ class State:
         now = [value for held in self._now() for value in (*held.values, *held.inside)]
         return [value for value in now if type(value) in PLAIN_TENSORS]
 
+    def rebound(self) -> list[torch.Tensor] | None:
+        """The tensors that stand now where others like them stood; None if anything changed that has no like.
+
+        Containers and objects of plain classes may be others too, if they hold the same or the like. Parameters,
+        buffers and what stands in the globals of files must be what they were.
+        """
+        likeness = Likeness()
+        now = self._now()
+        kinds = list(map(type, self.parts))
+        if kinds != self._kinds or not all(
+            before.is_like(now, likeness) for before, now in zip(self._before, now, strict=True)
+        ):
+            return None
+        own = {id(tensor) for part in self.parts for tensor in (*part._parameters.values(), *part._buffers.values())}
+        return None if own & likeness.tensors.keys() else list(likeness.tensors.values())
+
     def changes(self) -> list[str]:
         """`Class.attribute` of everything that is not what it was, or that nobody can watch."""
         found: dict[str, None] = {}
@@ -129,6 +146,7 @@ class _Held:
         self.inside: list[Any] = []
         self.unwatchable: str | None = None
         self._reads_bytes = reads_bytes
+        self._is_global = seen is None
         self._kept = list(self.values)  # so that no identity is used again
         if seen is not None:
             self.values = [type(value) if type(value) in BY_ITEMS else value for value in self.values]
@@ -193,6 +211,7 @@ class _Held:
                 continue
             seen.add(id(value))
             if kind in CONTAINERS and not value:
+                inside.append(0)
                 continue
             if kind in FACTS:
                 facts = FACTS[kind] if self._reads_bytes or kind not in PLAIN_TENSORS else memory_of_tensor
@@ -203,6 +222,18 @@ class _Held:
                 pending.extend(parts)
             if len(inside) > LIMIT:
                 raise Unwatchable("more objects than can be watched")
+
+    def is_like(self, now: _Held, likeness: Likeness) -> bool:
+        """Whether all is what it was, or is held by what came in place of something like it."""
+        if self.unwatchable or now.unwatchable:
+            return False
+        if self._is_global:
+            return self.difference(now) is None
+        return (
+            self.names == now.names
+            and likeness.of_flat(self.inside, now.inside)
+            and likeness.of_flat(self.values, now.values)
+        )
 
     def difference(self, now: _Held) -> str | None:
         """`Class.attribute` of the first that is not what it was."""
@@ -234,7 +265,9 @@ def _is_same(left: Any, right: Any) -> bool:
     kind = type(left)
     if left is right:
         return True
-    return kind is type(right) and (left == right if kind is Facts else kind in PLAIN and repr(left) == repr(right))
+    return kind is type(right) and (
+        left == right if issubclass(kind, Facts) else kind in PLAIN and repr(left) == repr(right)
+    )
 
 
 @functools.lru_cache(maxsize=256)
