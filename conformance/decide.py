@@ -19,6 +19,7 @@ from conformance.claims.claim import (
     undecided,
     undecided_on_meta,
 )
+from conformance.claims.equality import DREW_APART
 from conformance.claims.numbers import DOUBLE, LARGEST_IN_DOUBLE, SEEDS, SINGLE, Precision, measured, weights_in
 from conformance.claims.raised import MEMORY, cell_of, digest, must_be_seen_on_real_tensors, normalised
 from conformance.record import Cell, Evidence, Record, Remedy, Verdict
@@ -118,6 +119,8 @@ class Examination:
 
     def _measured(self, claim: Claim, cell: Cell, seeds: Sequence[int]) -> Cell:
         """What real numbers say where the engine could not tell; a failure of theirs leaves the cell undecided."""
+        if str(cell.reason).endswith(DREW_APART):
+            return cell
         by_numbers, raised = self._by_numbers(claim, seeds)
         if raised and by_numbers.cause == MEMORY:
             size = weights_in(self.subject, SINGLE)
@@ -125,6 +128,8 @@ class Examination:
             return undecided(f"{cell.reason}; memory ran out while it was measured{needed}", cause=MEMORY)
         if raised and by_numbers.cause != cell.cause and not self._is_raised_undrawn(claim, by_numbers.cause):
             return undecided(f"{by_numbers.reason}; but only with weights that were drawn for this")
+        if raised and by_numbers == cell:
+            return cell
         if raised and not str(cell.reason).startswith(ON_META):
             return undecided(f"{cell.reason}; measuring it failed: {by_numbers.reason}", cause=by_numbers.cause)
         if by_numbers.verdict is Verdict.HOLDS and is_unprovable(cell):

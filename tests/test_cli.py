@@ -76,6 +76,8 @@ def test_no_command_prints_help_and_is_an_error(tmp_path):
         (["report"], "Missing argument 'FILE'; see `timm-conformance report --help`"),
         (["audit", "--tires", "core"], "No such option: --tires"),
         (["audit", "--timeout", "soon"], "'--timeout'"),
+        (["audit", "--timeout", "inf"], "'--timeout': inf is no limit; give a number"),
+        (["audit", "--memory", "inf"], "'--memory': inf is no limit; give a number"),
         (["audit", "--tier", "cor"], "'cor' is no tier; did you mean 'core'?"),
         (["audit", "-n", "0"], "-n '0' is no number of workers"),
         (["audit", "--output", "nowhere/run.jsonl"], "the directory 'nowhere' of 'run.jsonl' does not exist"),

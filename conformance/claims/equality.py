@@ -14,9 +14,14 @@ from conformance.engine.layouts import without_layouts
 from conformance.engine.measure import Difference
 from conformance.record import Cell, Evidence, Verdict
 from conformance.subject import Pass, RealSubject, Subject
+from conformance.subject.build import CHANCE
 from conformance.subject.passes import leaves, tensors_of
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+DREW_APART = "are of models that drew different things when they were built"
+"""Why they cannot be compared: no numbers tell either, which are drawn as well."""
 
 
 def describe(output: Any) -> str:
@@ -77,11 +82,14 @@ def same(subject: Subject, left: Pass, right: Pass, what: str, other: str) -> Ce
     assert left.number is not None
     assert right.number is not None
     values = subject.ledger.values
-    why = values.why_fresh(left.number) or values.why_fresh(right.number)
-    if why is not None:
-        return unprovable(f"the result depends on {why}")
-    if left.number == right.number:
+    drawn, drawn_for_other = values.all_fresh(left.number), values.all_fresh(right.number)
+    unknown = {why for why, _ in drawn | drawn_for_other}
+    if left.number == right.number and unknown <= {CHANCE}:
         return holds(Evidence.PROVED)
+    if unknown == {CHANCE} and drawn != drawn_for_other:
+        return undecided(f"{what} and {other} {DREW_APART}")
+    if unknown:
+        return unprovable(f"the result depends on {min(unknown)}")
     return undecided(
         f"{what} and {other} compute with different operations: {where_they_part(values, left.number, right.number)}"
     )

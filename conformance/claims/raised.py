@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from conformance.claims.claim import ON_META, Claim, undecided, violated
 from conformance.record import Cell
-from conformance.subject import NotRepeated, Strayed, Unmodelled
+from conformance.subject import NoImages, NotRepeated, Strayed, Unmodelled
 from conformance.subject.refusals import (
     SOURCE_PLACE,
     is_of_meta,
@@ -71,6 +71,8 @@ def _cell_of(error: BaseException) -> Cell:
     cause = digest(type(error).__name__, normalised(_text(error)), frame.rpartition(":")[0] if frame else "")
     if isinstance(error, NotRepeated):
         return undecided(f"with other rounding errors it raises {reason}", cause=cause)
+    if isinstance(error, NoImages):
+        return undecided(reason, cause=cause)
     if isinstance(error, Strayed):
         return undecided(f"{ON_META}: {reason}", cause=cause)
     if isinstance(error, Unmodelled):

@@ -41,7 +41,8 @@ def build(**arguments):
             tensor.uniform_(-spread, spread).add_(0 if tensor.ndim > 1 else 1)
             if tensor.ndim == 1 and name in parameters:
                 tensor.mul_(1 - 2 * (torch.rand(len(tensor)) < 0.25))  # trained gains have either sign
-    return model.eval()
+    model.eval()
+    return model
 
 
 def flat(output):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 INSTALLED = "installed"
 """The environment's own timm, as `conformance.run.wheels` calls it; that is imported when it is needed."""
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no limit; give a number")
+    return number
 
 
 def audit(
@@ -65,8 +72,8 @@ def audit(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in FILE.partial.")] = False,
     expectations: ExpectedBy = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For one cell.")] = 300,
-    memory: Annotated[float, typer.Option(metavar="GB", min=0.1, help="For one process.")] = 4,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, callback=_finite, help="For one cell.")] = 300,
+    memory: Annotated[float, typer.Option(metavar="GB", min=0.1, callback=_finite, help="For one process.")] = 4,
 ) -> int:
     """Decide the contract for timm's models.
 

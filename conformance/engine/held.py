@@ -48,7 +48,7 @@ CONSTANT = frozenset(
         datetime.date, datetime.datetime, datetime.timedelta, decimal.Decimal, pathlib.PosixPath,
         types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType,
         types.GenericAlias, types.UnionType, range, re.Pattern, type(...), type(NotImplemented),
-        logging.Logger, _thread.LockType, _thread.RLock, torch.finfo, torch.iinfo,
+        torch.finfo, torch.iinfo,
         torch.qscheme, type(vars(collections.namedtuple("Any", "any"))["any"]),
     }
 )  # fmt: skip
@@ -178,6 +178,9 @@ def _is_filled(cell: types.CellType) -> bool:
 
 BIT_GENERATORS = (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
 
+_OF_LOGGING = frozenset({"_cache", "handlers", "manager", "parent", "root"})
+"""What a logger holds for `logging` itself."""
+
 LOOKS: dict[type, Callable[[Any], list[Any]]] = {
     **dict.fromkeys(PLAIN_TENSORS, _of_tensor),
     np.ndarray: _of_array,
@@ -203,9 +206,12 @@ LOOKS: dict[type, Callable[[Any], list[Any]]] = {
             itertools.count,
             array.array,
             bytearray,
+            _thread.LockType,
+            _thread.RLock,
         ),
         lambda _: [],
     ),
+    logging.Logger: lambda value: [held for name, held in vars(value).items() if name not in _OF_LOGGING],
     contextvars.ContextVar: lambda value: [value.get(END)],
     threading.local: lambda value: [threading.local.__getattribute__(value, "__dict__")],
     weakref.ReferenceType: lambda value: [weakref.ReferenceType.__call__(value)],
@@ -224,6 +230,8 @@ FACTS: dict[type, Callable[[Any], Facts]] = {
     **dict.fromkeys(BIT_GENERATORS, lambda value: Facts((repr(value.state),))),
     torch.Generator: lambda value: Facts((digest_of_bytes(value.get_state()),)),
     itertools.count: lambda value: Facts((repr(value),)),
+    _thread.LockType: lambda value: Facts((value.locked(),)),
+    _thread.RLock: lambda value: Facts((repr(value),)),
     array.array: lambda value: Facts((value.typecode, value.tobytes())),
     bytearray: lambda value: Facts((bytes(value),)),
 }

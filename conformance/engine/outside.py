@@ -45,6 +45,8 @@ from conformance.engine.unseen import (
 from conformance.engine.values import Values
 
 FROM_PYTHON_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor})
+TEXT = frozenset({torch.Tensor.__format__, torch.Tensor.__repr__})
+"""What reads numbers to put them into words, past modes (torch/_tensor_str.py)."""
 RAW_MEMORY = frozenset(
     {
         torch.Tensor.data_ptr,
@@ -88,7 +90,7 @@ NAMED = (
     | {"sym_storage_offset": torch.Tensor.storage_offset}
 )
 """The same by the names of operations, which models may call as such."""
-WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT
+WATCHED = FROM_PYTHON_DATA | RAW_MEMORY | INDEXING | OF_LAYOUT | TEXT
 
 
 class PythonData(TorchFunctionMode):
@@ -155,6 +157,9 @@ class PythonData(TorchFunctionMode):
         if watched not in WATCHED:
             return func(*args, **kwargs)
         kwargs = dict(kwargs)
+        if func in TEXT and self._recording.is_numbered:
+            self._recording.stray("the words that a model makes of a tensor's numbers")
+            return "tensor(...)"
         if func in RAW_MEMORY:
             self._recording.void(f"raw memory was touched by {func.__name__}")
             return func(*args, **kwargs)

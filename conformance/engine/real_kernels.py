@@ -108,7 +108,13 @@ _RULES: dict[str, Callable[[str, list[torch.dtype]], None]] = {
         (_all_of_one, "addbmm addmm addmv baddbmm bmm convolution dot mm mv"),
         (_with_a_fraction, "_log_softmax _softmax gelu std std_mean var var_mean"),
         (_no_truth, "max_pool2d_with_indices rsub sub sub_"),
-        (_of_full_precision, "_cdist_forward _fft_c2c _fft_c2r _fft_r2c"),
+        (
+            _of_full_precision,
+            """
+            _cdist_forward _fft_c2c _fft_c2r _fft_r2c _linalg_det _linalg_eigh _linalg_solve_ex _linalg_svd
+            linalg_cholesky_ex linalg_eig linalg_householder_product linalg_lu linalg_qr linalg_solve_triangular
+            """,
+        ),
     )
     for name in names.split()
 }

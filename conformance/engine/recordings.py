@@ -16,6 +16,9 @@ _MARK = "_strayed"
 WROTE_BEFORE = "memory from before the call was written"
 """A model that writes to its parameters, buffers or input computes something else at its next call."""
 
+RANDOM = "random: "
+"""How the reason begins why what a random operation gives is unknown."""
+
 
 @dataclass
 class Recording:
@@ -49,7 +52,9 @@ class Recording:
         `error` is what is raised for that reason.
         """
         self.void(why)
-        self.strays = self.strays or why
+        if self.strays is not None:
+            return  # what is raised now may have come of that
+        self.strays = why
         if error is not None:
             BaseException.__setattr__(error, _MARK, True)  # kept here, it would keep all that its traceback has
 

@@ -32,7 +32,7 @@ from conformance.engine.operands import (
 )
 from conformance.engine.operations import LYING_WRITERS, RESIZERS, STATISTICS, UNDECLARED_VIEWS, Operation, operation
 from conformance.engine.real_kernels import keeps_channels_last, refuse_dtypes
-from conformance.engine.recordings import WROTE_BEFORE, Recording
+from conformance.engine.recordings import RANDOM, WROTE_BEFORE, Recording
 from conformance.engine.rewrites import (
     COPIES,
     FACTORIES,
@@ -142,7 +142,7 @@ class _Call:
         if not recording.is_numbered:
             self.fresh = "a stretch that was not numbered"
         elif known.random and not self._dropout_is_off():
-            self.fresh = f"random: {known.label}"
+            self.fresh = f"{RANDOM}{known.label}"
         elif known.uninitialised:
             self.fresh = "uninitialised memory"
         self.payload = self._encoded()

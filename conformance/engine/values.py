@@ -76,11 +76,14 @@ class Values:
 
     def why_fresh(self, number: int) -> str | None:
         """Why the computation is not reproducible, or None where it is."""
+        return min((why for why, _ in self.all_fresh(number)), default=None)
+
+    def all_fresh(self, number: int) -> set[tuple[str, int]]:
+        """All that makes the computation not reproducible: why, and which of those that have the same reason."""
         if self.is_reproducible(number):
-            return None
-        return min(
-            (str(node.payload[0]) for node in self.reached_from([number]) if node.label == "fresh"), default=None
-        )
+            return set()
+        fresh = (node.payload for node in self.reached_from([number]) if node.label == "fresh")
+        return {(str(why), int(which)) for why, which in fresh}  # type: ignore[call-overload]  # whole numbers
 
     def digest(self, number: int) -> str | None:
         """A fingerprint that is equal in any process for the same computation; None if something fresh is in it.

@@ -55,6 +55,10 @@ class Writer:
         self._records: dict[str, Record] = {}
         self._broken: dict[str, None] = {}
         self._has_begun = False
+        if output.exists() and not output.is_file():
+            raise OutputUnwritable(
+                f"{printable(str(output))!r} is no file that records could take the place of; name one"
+            )
         try:
             self._file = self._locked()
         except OSError as error:

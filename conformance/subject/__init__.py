@@ -6,11 +6,12 @@ from conformance.engine.threads import leave_out_threads
 from conformance.subject.names import NoName, names
 from conformance.subject.passes import Pass
 from conformance.subject.real import NotRepeated, RealSubject
-from conformance.subject.subject import CLASSES, OTHER_CLASSES, Subject
+from conformance.subject.subject import CLASSES, OTHER_CLASSES, NoImages, Subject
 
 __all__ = [
     "CLASSES",
     "OTHER_CLASSES",
+    "NoImages",
     "NoName",
     "NotRepeated",
     "Pass",

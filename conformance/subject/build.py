@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch._C import DisableTorchFunction
@@ -15,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from conformance.engine.filled import is_zeros_or_ones
 from conformance.engine.indices import WHOLE
 from conformance.engine.ledger import Ledger
-from conformance.engine.operands import Unmodelled, digest_of_bytes
+from conformance.engine.operands import PLAIN_TENSORS, Unmodelled, digest_of_bytes
+from conformance.engine.recordings import RANDOM
 from conformance.engine.rewrites import stored
 from conformance.engine.state import parts_of
 from conformance.subject.copying import Uncopyable, copy_of_modules
@@ -108,15 +110,18 @@ def _asked_by_torch() -> bool:
 
 
 class Uninitialised(TorchFunctionMode):
-    """The function mode under which models are built whose weights are going to be drawn: nothing fills parameters.
+    """The function mode under which models are built whose weights are going to be drawn.
 
-    If it `poisons`, they are filled with something by chance, which shows in all that is computed from them.
+    What fills parameters is not run: they are filled by `seed` with something that takes little time, so that what is
+    computed from them while the model is built is the same in each build by that seed. What a parameter is filled with
+    depends on how many of its shape came before, and so not on whether a head was built in between.
     """
 
-    def __init__(self, *, poisons: bool = False) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self._poisons = poisons
+        self._seed = seed
         self._spared: dict[int, torch.nn.Parameter] = {}
+        self._shapes: Counter[torch.Size] = Counter()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -124,15 +129,37 @@ class Uninitialised(TorchFunctionMode):
         filled = _filled_parameter(func, args, kwargs or {})
         if filled is None:
             return func(*args, **(kwargs or {}))
-        self._spared[filled.untyped_storage()._cdata] = filled
-        if self._poisons and filled.is_floating_point():
+        address = filled.untyped_storage()._cdata
+        if address not in self._spared and filled.dtype in DRAWN and filled.device.type == "cpu":
             with torch.no_grad():
-                filled.uniform_(-1.0, 1.0)
+                self._fill(filled)
+        self._spared[address] = filled
         return filled
+
+    def _fill(self, parameter: torch.Tensor) -> None:
+        """A tile of numbers between -1 and 1, over and over: of prime length, so that no two rows are equal."""
+        shape, count = parameter.size(), parameter.numel()
+        self._shapes[shape] += 1
+        chance = torch.Generator().manual_seed(crc32(repr((self._seed, *shape, self._shapes[shape])).encode()))
+        if count <= TILE or not parameter.is_contiguous():
+            parameter.uniform_(-1.0, 1.0, generator=chance)
+            return
+        tile = torch.empty(TILE, dtype=parameter.dtype).uniform_(-1.0, 1.0, generator=chance)
+        flat = parameter.view(-1)
+        whole = count - count % TILE
+        flat[:whole].view(-1, TILE).copy_(tile)
+        flat[whole:].copy_(tile[: count - whole])
 
     def left_buffers(self, model: torch.nn.Module) -> bool:
         """Whether a buffer is the memory of a parameter that nothing filled: it may be a constant."""
         return any(buffer.untyped_storage()._cdata in self._spared for buffer in model.buffers())
+
+
+DRAWN = frozenset({torch.bfloat16, torch.float16, torch.float32, torch.float64})
+"""Dtypes that can be drawn in."""
+
+TILE = 65_521
+"""Numbers that a large parameter is filled with, again and again."""
 
 
 def _filled_parameter(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.nn.Parameter | None:
@@ -141,6 +168,17 @@ def _filled_parameter(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any
         return None
     target = args[0] if args else kwargs.get("tensor")
     return target if type(target) is torch.nn.Parameter else None
+
+
+def in_eval_mode(model: torch.nn.Module) -> torch.nn.Module:
+    """The model after `eval()`, whatever that gives: a `train` of the model's own may forget to give the model."""
+    model.eval()
+    return model
+
+
+def is_of_several_dtypes(model: torch.nn.Module) -> bool:
+    """Whether a model keeps floating numbers of one dtype beside some of another: a frozen part in half precision."""
+    return len({tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}) > 1
 
 
 def move_to_meta(model: torch.nn.Module, ledger: Ledger) -> None:
@@ -269,6 +307,26 @@ def _known_content(buffer: torch.Tensor, ledger: Ledger) -> str | None:
     number = ledger.content(storage)
     is_statistic = (buffer.is_floating_point() or buffer.is_complex()) and is_zeros_or_ones(ledger.values, number)
     return None if is_statistic else ledger.values.digest(number)
+
+
+CHANCE = "what the model drew when it was built"
+"""Why something that it holds is unknown; it is the same for all that this model does."""
+
+
+def name_chance(model: torch.nn.Module, ledger: Ledger) -> None:
+    """Give what a new model has by chance numbers of their own: tensors that are no weights and in no checkpoint.
+
+    They were drawn, or computed from initial weights, which a checkpoint replaces.
+    """
+    for module in parts_of(model):
+        for tensor in (*module._buffers.values(), *vars(module).values()):
+            if type(tensor) not in PLAIN_TENSORS or not tensor.is_meta:
+                continue
+            storage = tensor.untyped_storage()
+            why = ledger.values.all_fresh(ledger.content(storage))
+            if why and all(one == INITIAL_WEIGHT or one.startswith(RANDOM) for one, _ in why):
+                with ledger.ranges.unchanged(storage):
+                    ledger.hold(storage, ledger.values.fresh(CHANCE))
 
 
 def name_leaves(model: torch.nn.Module, ledger: Ledger, *, known_before: int | None = None) -> None:

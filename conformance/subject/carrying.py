@@ -19,6 +19,7 @@ from torch import nn
 
 from conformance.engine import measure
 from conformance.release import OUTPUTS, Carried, Measured
+from conformance.subject.build import in_eval_mode
 from conformance.subject.passes import tensors_of
 from conformance.subject.real import RealSubject
 from conformance.subject.refusals import said
@@ -80,7 +81,7 @@ def _loaded(name: str, state: Mapping[str, torch.Tensor], classes: int | None) -
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
     if expected == {key: tensor.shape for key, tensor in state.items()}:
         model.load_state_dict(state)
-        return model.eval(), "name"
+        return in_eval_mode(model), "name"
     del model
     gc.collect()
     # timm loads it as it loads its own checkpoints, which may be as old as this one.
@@ -91,12 +92,12 @@ def _loaded(name: str, state: Mapping[str, torch.Tensor], classes: int | None) -
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=declared, **arguments)
     except Exception as error:
         raise NotCarried(f"its weights cannot be loaded: {said(error)}") from error
-    return model.eval(), "timm"
+    return in_eval_mode(model), "timm"
 
 
 def _outputs(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> dict[str, dict[str, Any]]:
     """By name, each output as it is and with other rounding errors; or what was raised instead."""
-    model, images = model.to(dtype).eval(), images.to(dtype)
+    model, images = in_eval_mode(model.to(dtype)), images.to(dtype)
     calls: dict[str, Callable[[], Any]] = {
         "features": lambda: model.forward_features(images.clone()),  # type: ignore[operator]  # timm's models have it
         "pre_logits": lambda: model.forward_head(model.forward_features(images.clone()), pre_logits=True),  # type: ignore[operator]  # likewise

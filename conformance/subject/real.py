@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from torch import nn
 from conformance.engine import drawing, measure
 from conformance.engine.outside import KEEPS_IMAGES, watching
 from conformance.engine.state import State
-from conformance.subject.build import Uninitialised, named_tensors
+from conformance.subject.build import Uninitialised, in_eval_mode, is_of_several_dtypes, named_tensors
 from conformance.subject.passes import FIRST_CALL, Pass, form, is_of_attribute, tensors_of
 from conformance.subject.subject import BATCH, CLASSES, Subject
 
@@ -85,6 +85,19 @@ def with_output(subject: Subject, taken: Pass, output: Any) -> Pass:
     return replace(taken, output=output, again=again, as_given=as_given, form=form(output))
 
 
+@contextmanager
+def _by_chance_of(seed: int) -> Iterator[None]:
+    """In it, the generators of Python, NumPy and torch begin at the seed; afterwards they are where they were."""
+    set_back = measure.chance()
+    try:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield
+    finally:
+        set_back()
+
+
 BUILDS = 8
 """Models that are built to see whether a buffer is the same in each: one of two places falls alike in two of them."""
 
@@ -112,7 +125,7 @@ class RealSubject(Subject):
         try:
             return self.plan.as_built
         except Exception:  # noqa: BLE001  # a model for real tensors only
-            return self.once("as built", lambda: self._uninitialised().eval())
+            return self.once("as built", lambda: in_eval_mode(self._uninitialised()))
 
     def construct(self, make: Callable[[], T], *, spare_initialisers: bool = True) -> T:  # noqa: ARG002  # as the base
         """Run `make` as it is."""
@@ -121,8 +134,7 @@ class RealSubject(Subject):
     def settle(self, model: nn.Module) -> nn.Module:
         """The new model in eval mode, in the subject's dtype, its weights drawn."""
         if not self._draws:
-            placed: nn.Module = model._apply(self._placed)  # type: ignore[no-untyped-call]  # torch's
-            return placed.eval()
+            return in_eval_mode(self._in_dtype(model))
         model = self._drawn(model)
         if any(map(drawing.has_statistics, model.modules())):
             known = self.once("statistics", self._statistics)
@@ -130,10 +142,10 @@ class RealSubject(Subject):
                 for _, name, tensor in named_tensors(model):
                     if name in known and known[name].shape == tensor.shape:
                         tensor.copy_(known[name])
-        return model.eval()  # last: some compute from their weights there
+        return in_eval_mode(model)  # last: some compute from their weights there
 
     def _drawn(self, model: nn.Module) -> nn.Module:
-        model = model._apply(self._placed)  # type: ignore[no-untyped-call]  # torch's
+        model = self._in_dtype(model)
         constants = self.once("constants", dict[str, torch.Tensor])
         for kind, name, tensor in named_tensors(model):
             if kind == "buffer" and not drawing.is_drawn(kind, tensor):
@@ -155,32 +167,34 @@ class RealSubject(Subject):
 
     def _buffers_by_chance(self, seed: int) -> dict[str, torch.Tensor]:
         """Those of a model that is built with all that is drawn being drawn by `seed`."""
-        set_back = measure.chance()
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            model = self._uninitialised(poisons=True)
-        finally:
-            set_back()
+        model = self._uninitialised(seed)
         return {name: tensor for kind, name, tensor in named_tensors(model) if kind == "buffer"}
 
-    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.is_complex():
-            return tensor.to(self.device, self.dtype.to_complex())
-        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+    def _in_dtype(self, model: nn.Module) -> nn.Module:
+        """The model on the subject's device and in its dtype; of one of several dtypes, what is in the default one."""
+        replaced = {torch.float32: self.dtype, torch.complex64: self.dtype.to_complex()}
+        several = is_of_several_dtypes(model)
+
+        def placed(tensor: torch.Tensor) -> torch.Tensor:
+            if several:
+                return tensor.to(self.device, replaced.get(tensor.dtype, tensor.dtype))
+            if tensor.is_complex():
+                return tensor.to(self.device, self.dtype.to_complex())
+            return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+        return model._apply(placed)  # type: ignore[no-any-return, no-untyped-call]  # torch's
 
     def _statistics(self) -> dict[str, torch.Tensor]:
         """By name, statistics of batch norms that are near those of the images, without which signals die away."""
         arguments: dict[str, Any] = {} if getattr(self.as_built, "num_classes", 0) else {"num_classes": CLASSES}
-        model, images = self._drawn(self._uninitialised(**arguments)).eval(), self.images
+        model, images = in_eval_mode(self._drawn(self._uninitialised(**arguments))), self.images
         return drawing.statistics(model, lambda: model(images), self.seed)
 
     def settle_changed(self, model: nn.Module, known: set[int]) -> nn.Module:
         """A model that was changed: what is new in it is drawn as other weights than those of the same name before."""
         if self._draws:
-            drawing.draw_all(named_tensors(model.eval()), self.seed, known, "later ")
-        return model.eval()
+            drawing.draw_all(named_tensors(in_eval_mode(model)), self.seed, known, "later ")
+        return in_eval_mode(model)
 
     def mark(self, model: nn.Module) -> set[int]:
         """The storages of the model's tensors, to be handed to `settle_changed`."""
@@ -192,14 +206,18 @@ class RealSubject(Subject):
             self.once("statistics", self._statistics)  # before the model: two of them need twice the memory
         return self.settle(self._uninitialised(**arguments))
 
-    def _uninitialised(self, *, poisons: bool = False, **arguments: Any) -> nn.Module:
+    def _uninitialised(self, seed: int | None = None, **arguments: Any) -> nn.Module:
+        """A model whose weights are to be drawn; what it has by chance is of `seed`, and so the same in each."""
+        seed = self.seed if seed is None else seed
         if not self._draws:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
+            with _by_chance_of(seed):
                 return timm.create_model(self.name, **arguments)
-        with Uninitialised(poisons=poisons) as building:
+        with _by_chance_of(seed), Uninitialised(seed) as building:
             model = timm.create_model(self.name, **arguments)
-        return timm.create_model(self.name, **arguments) if building.left_buffers(model) else model
+        if not building.left_buffers(model):
+            return model
+        with _by_chance_of(seed):
+            return timm.create_model(self.name, **arguments)
 
     def another(self, dtype: torch.dtype | None = None) -> nn.Module:
         """One more headed model, of `dtype` where that is given."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from conformance.subject.build import copy_of
+from conformance.subject.build import copy_of, in_eval_mode, is_of_several_dtypes
 from conformance.subject.passes import Pass
 from conformance.subject.real import RealSubject
 from conformance.subject.subject import OTHER_CLASSES, Subject
@@ -76,7 +76,6 @@ class Placement:
     is_same_in_eval_mode: bool | None
     """Whether the model computes with them what it computes in eval mode; None where that could not be looked at."""
     model: nn.Module
-    num_classes: int | None
 
 
 def placement(subject: Subject) -> Placement:
@@ -105,7 +104,7 @@ def placement(subject: Subject) -> Placement:
         ]
         training = [name for name, part in model.named_modules() if part.training and not _is_indifferent(part)]
         is_same = None if misplaced else not training or _is_same_in_eval_mode(subject, model)
-        return Placement(misplaced, training, is_same, model.eval(), getattr(model, "num_classes", None))
+        return Placement(misplaced, training, is_same, in_eval_mode(model))
 
     return subject.once("placement", make)
 
@@ -158,13 +157,17 @@ def _is_same_in_eval_mode(subject: Subject, model: nn.Module) -> bool | None:
 
 
 def other(subject: Subject) -> nn.Module:
-    """The reset model in the subject's dtype again, wholly on its device.
+    """The reset model in the subject's dtype again, wholly on its device; one of several dtypes never left them.
 
     Raises:
         Exception: whatever timm raises.
     """
 
     def make() -> nn.Module:
+        if is_of_several_dtypes(subject.headed):
+            model = subject.another_that_ran()
+            _reset(subject, model, OTHER_CLASSES)
+            return model
         model = subject.settle(placement(subject).model)
         copied = None if subject.measures else copy_of(model, subject.ledger, subject.dtype)
         return copied or model.to(subject.dtype)
@@ -181,7 +184,7 @@ def to_other(subject: Subject) -> tuple[int | None, Any]:
 
     def make() -> tuple[int | None, Any]:
         model, images = other(subject), subject.images
-        return placement(subject).num_classes, subject.look(lambda: model(images))
+        return getattr(model, "num_classes", None), subject.look(lambda: model(images))
 
     return subject.once("to other", make)
 

@@ -16,7 +16,15 @@ from conformance.engine.ledger import Ledger
 from conformance.engine.operands import Strayed
 from conformance.engine.outside import differentiating, keeping_bytes, looking, recording
 from conformance.engine.shapes import Shapes
-from conformance.subject.build import BulkOnMeta, copy_of, has_spared_buffers, move_to_meta, name_leaves
+from conformance.subject.build import (
+    BulkOnMeta,
+    copy_of,
+    has_spared_buffers,
+    in_eval_mode,
+    move_to_meta,
+    name_chance,
+    name_leaves,
+)
 from conformance.subject.names import source
 from conformance.subject.passes import Pass, form, handed_on, run, tensors_of
 
@@ -28,6 +36,10 @@ CLASSES = 13
 """What a model that defaults to no classes is given: without a classifier its claims would hold vacuously."""
 OTHER_CLASSES = 7
 """What a classifier is reset to; no timm model has so few or such a width."""
+
+
+class NoImages(Exception):  # a fact about a model, not a fault of the program
+    """The model takes something else than images."""
 
 
 class Subject:
@@ -89,7 +101,8 @@ class Subject:
         """The new model in eval mode, wholly on the meta device, its leaves named."""
         move_to_meta(model, self.ledger)
         name_leaves(model, self.ledger)
-        return self.construct(model.eval)
+        name_chance(model, self.ledger)
+        return self.construct(lambda: in_eval_mode(model))
 
     def mark(self, model: torch.nn.Module) -> Any:  # noqa: ARG002  # what matters here is all that is known
         """What `settle_changed` needs to know of the model before it is changed."""
@@ -103,7 +116,7 @@ class Subject:
         """
         move_to_meta(model, self.ledger)
         name_leaves(model, self.ledger, known_before=known_before)
-        return self.construct(model.eval)
+        return self.construct(lambda: in_eval_mode(model))
 
     @property
     def forward_again(self) -> Pass:
@@ -210,9 +223,19 @@ class Subject:
 
     @property
     def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) in pixels: what was asked for, or what the model's default_cfg declares."""
-        channels, height, width = self._input_size or self.default_cfg["input_size"]
-        return (int(channels), int(height), int(width))
+        """(channels, height, width) in pixels: what was asked for, or what the model's default_cfg declares.
+
+        Raises:
+            NoImages: It declares something else.
+        """
+        declared = self._input_size or self.default_cfg["input_size"]
+        try:
+            channels, height, width = map(int, declared)
+        except (TypeError, ValueError) as error:
+            raise NoImages(
+                f"default_cfg declares the input {declared!r}, and images of (channels, height, width) are what is run"
+            ) from error
+        return (channels, height, width)
 
     @property
     def images(self) -> torch.Tensor:

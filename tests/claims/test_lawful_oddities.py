@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.record import Verdict
-from tests.miniatures import served  # noqa: F401  # its lawful models are among ODDITIES
+from tests.miniatures import built, served  # noqa: F401  # their lawful models are among ODDITIES
 from tests.miniatures.lawful_oddities import ODDITIES
 from tests.miniatures.registration import examining
 

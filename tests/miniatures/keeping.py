@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -216,6 +218,45 @@ class SharesSometimes(KeepsFeatures):
         return super().forward_features(x) * (2 if is_one else 1)
 
 
+class LocksOnce(KeepsFeatures):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.lock = threading.Lock()
+
+    def forward_features(self, x):
+        return super().forward_features(x) * (2 if self.lock.acquire(blocking=False) else 1)
+
+
+class CountsByLocks(KeepsFeatures):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.locks = [threading.Lock() for _ in range(4)]
+
+    def forward_features(self, x):
+        is_free = any([lock.acquire(blocking=False) for lock in self.locks if not lock.locked()][:1])
+        return super().forward_features(x) * (2 if is_free else 1)
+
+
+class CountsByReentrantLock(KeepsFeatures):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.lock = threading.RLock()
+
+    def forward_features(self, x):
+        self.lock.acquire()
+        return super().forward_features(x) * (2 if "count=4" in repr(self.lock) else 1)
+
+
+class CountsInItsLogger(KeepsFeatures):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.log = logging.Logger("a model's own")
+
+    def forward_features(self, x):
+        self.log.calls = getattr(self.log, "calls", 0) + 1
+        return super().forward_features(x) * (2 if self.log.calls > 4 else 1)
+
+
 class WritesToWhatItKept(KeepsFeatures):
     def forward_head(self, x, pre_logits: bool = False):
         self.last.mul_(2)
@@ -228,7 +269,8 @@ MINDFUL = {
         "head_composes": (
             HeadUsesWhatWasKept, HeadPrefersWhatWasKept, HeadUsesViewOfWhatWasKept, AddsRunningMean, AddsCallBefore,
             AddsCallBeforeLast, AddsTenCallsBefore, AddsSameZerosTenCallsBefore, AddsFirst, SwapsTwo, Counts,
-            CountsInList, CountsInTensor, SharesSometimes,
+            CountsInList, CountsInTensor, SharesSometimes, LocksOnce, CountsByLocks, CountsByReentrantLock,
+            CountsInItsLogger,
         ),
         "head_is_pure": (WritesToWhatItKept,),
     }.items()

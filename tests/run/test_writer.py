@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import msgspec
 import pytest
@@ -186,3 +187,13 @@ def test_hostile_text_travels_as_ascii_and_arrives_writable():
     assert arrived.cell == cell
     assert len(arrived.cell.reason) < LONGEST_TEXT + 50
     assert msgspec.json.encode(arrived)
+
+
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(tmp_path):
+    """`--output /dev/full` put a file there."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputUnwritable, match="pipe' is no file that records could take the place of"):
+        Writer(pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
