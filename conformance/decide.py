@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 
 import msgspec
 
@@ -136,7 +137,20 @@ class Examination:
             return undecided(f"{cell.reason}; nothing else was measured, but what is hidden may show later")
         if by_numbers.verdict is Verdict.UNDECIDED:
             return undecided(f"{cell.reason}; measured: {by_numbers.reason}")
+        if by_numbers.verdict is Verdict.VIOLATED and by_numbers.evidence is Evidence.MEASURED and self._builds_differ:
+            return undecided(f"{by_numbers.reason}; but so do two models of it that are built alike")
         return by_numbers
+
+    @cached_property
+    def _builds_differ(self) -> bool:
+        """Whether no two real models of the name are the same."""
+        real = RealSubject(self.subject, SEEDS[0], SINGLE)
+        try:
+            return real.builds_differ
+        except Exception:  # noqa: BLE001  # what was measured stands
+            return False
+        finally:
+            real.close()
 
     def _by_numbers(self, claim: Claim, seeds: Sequence[int]) -> tuple[Cell, bool]:
         """The cell on real numbers, and whether it is that of an exception.

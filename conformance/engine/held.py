@@ -91,16 +91,11 @@ CONTAINERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     set: set.__iter__,
     frozenset: frozenset.__iter__,
     deque: deque.__iter__,
-    OrderedDict: of_dict,
+    # Its own keys: `move_to_end` leaves those of the dictionary that it is as they were.
+    OrderedDict: lambda value: [*OrderedDict.keys(value), *OrderedDict.values(value)],
     types.MappingProxyType: lambda value: [*value, *value.values()],
 }
 """How the items of a container are had, whatever a class derived from it makes of that."""
-
-
-@functools.cache
-def container_of(kind: type) -> type | None:
-    """The container that a class is or derives from (a Counter is a dict), or None."""
-    return next((container for container in CONTAINERS if issubclass(kind, container)), None)
 
 
 def within(value: Any, kind: type) -> list[Any]:
@@ -164,16 +159,15 @@ def _of_function(value: types.FunctionType) -> list[Any]:
 
 
 def closed_over(value: types.FunctionType) -> list[Any]:
-    """What the variables hold that a function closes over."""
-    return [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    """What the variables hold that a function closes over: `END` where there is nothing."""
+    return [_content(cell) for cell in value.__closure__ or ()]
 
 
-def _is_filled(cell: types.CellType) -> bool:
+def _content(cell: types.CellType) -> Any:
     try:
-        cell.cell_contents  # noqa: B018  # raises where there is nothing
+        return cell.cell_contents
     except ValueError:
-        return False
-    return True
+        return END
 
 
 BIT_GENERATORS = (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
@@ -234,6 +228,7 @@ FACTS: dict[type, Callable[[Any], Facts]] = {
     _thread.RLock: lambda value: Facts((repr(value),)),
     array.array: lambda value: Facts((value.typecode, value.tobytes())),
     bytearray: lambda value: Facts((bytes(value),)),
+    logging.Logger: lambda value: Facts((len(value.handlers),)),
 }
 """What is compared by value of objects of these classes."""
 
@@ -262,15 +257,6 @@ def _of_object(value: Any, kind: type) -> list[Any]:
     if kind.__dictoffset__:
         held.append(object.__getattribute__(value, "__dict__"))
     return [*held, kind]
-
-
-def base_of(kind: type) -> type:
-    """The first of a class's bases that is compiled.
-
-    Raises:
-        Unwatchable: it is none that can be looked into.
-    """
-    return _layout(kind)[1]
 
 
 @functools.cache

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,31 +55,6 @@ class Ledger:
         self.ranges.forget(address)
         if address not in self._alive:
             self._alive[address] = (len(self._alive), storage)
-
-    @contextmanager
-    def not_knowing(self, tensors: Collection[torch.Tensor], why: str) -> Iterator[None]:
-        """In it, the memory of these tensors on the meta device holds something unknown; what is not written holds the
-        same again afterwards.
-        """
-        storages = {storage._cdata: storage for storage in (t.untyped_storage() for t in tensors if t.is_meta)}
-        before = {
-            address: (self.content(storage), self.known_bytes.get(address)) for address, storage in storages.items()
-        }
-        self.forget(tensors, why)
-        unknown = {address: self._contents[address] for address in storages}
-        try:
-            yield
-        finally:
-            for address, (number, known) in before.items():
-                if self._contents[address] == unknown[address]:
-                    self.hold(storages[address], number)
-                    if known is not None:
-                        self.known_bytes[address] = known
-
-    def forget(self, tensors: Iterable[torch.Tensor], why: str) -> None:
-        """Say that the memory of these tensors on the meta device holds something unknown."""
-        for storage in {s._cdata: s for s in (t.untyped_storage() for t in tensors if t.is_meta)}.values():
-            self.hold(storage, self.values.fresh(why))
 
     def __len__(self) -> int:
         """How many storages are known."""

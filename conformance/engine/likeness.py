@@ -1,32 +1,33 @@
-"""This module tells what stands in place of something that is like it: what a call keeps anew each time.
+"""This module tells whether what stands in place of something else is equal to it: what a call makes anew each time.
 
-A model that keeps its last features, or a list of their sizes, holds another object after every call. Whether that
-matters to the next call can be tried (`conformance.subject.passes.run`), if all that changed is known.
+A list of sizes that every call assigns, or the weight that torch's older `weight_norm` puts into a module before each
+call, is another object afterwards, and the module computes as before.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from conformance.engine.held import CONSTANT, CONTAINERS, LOOKS, PLAIN, Facts, Memory, Unwatchable, base_of
-from conformance.engine.operands import Unmodelled, geometry
+from conformance.engine.held import PLAIN, Facts, Memory
 
-ORDERED: tuple[type, ...] = (dict, list, tuple, deque, OrderedDict)
-"""Containers that give what they hold in an order of their own."""
+REPLACED: tuple[type, ...] = (dict, list, tuple)
+"""Containers that others may stand for: they have an order, and nothing but what they hold."""
 
 
 class Likeness:
-    """What was found to stand where something like it stood, in one comparison of everything that is kept.
+    """What was found to stand for what in one comparison of everything that is kept.
 
-    An object stands for the same one wherever it is met, so that what is shared is shared as before.
+    An object stands for the same one wherever it is met, and memory for the same memory, so that what is shared is
+    shared as before. `are_equal` says of two plain tensors whether they look alike and hold the same.
     """
 
-    def __init__(self) -> None:
-        self.tensors: dict[int, torch.Tensor] = {}
-        """Those that stand in place of others, by identity."""
+    def __init__(self, are_equal: Callable[[torch.Tensor, torch.Tensor], bool]) -> None:
+        self._are_equal = are_equal
+        self.replaced: set[int] = set()
+        """Tensors that stand in place of others, by identity."""
         self._later: dict[object, object] = {}
         self._earlier: dict[object, object] = {}
 
@@ -36,8 +37,8 @@ class Likeness:
             return False
         previous = None
         for old, new in zip(before, now, strict=True):
-            if type(new) is Memory and id(previous) in self.tensors:
-                if not self._of_memory(old, new):
+            if type(new) is Memory:
+                if not self._of_memory(old, new, is_replaced=id(previous) in self.replaced):
                     return False
             elif not self._of_objects(old, new):
                 return False
@@ -52,35 +53,22 @@ class Likeness:
             return bool(old == new)
         if kind in PLAIN:
             return repr(old) == repr(new)
-        if not self._corresponds(id(old), id(new)):
-            return False
-        return old is new or self._of_others(old, new, kind)
+        return self._corresponds(id(old), id(new)) and (old is new or self._of_others(old, new, kind))
 
     def _of_others(self, old: Any, new: Any, kind: type) -> bool:
-        if kind is torch.Tensor:
-            self.tensors[id(new)] = new
-            return _looks_alike(old, new)
-        if kind in CONTAINERS:
-            return kind in ORDERED
-        if kind in CONSTANT or kind in LOOKS or issubclass(kind, type | torch.Tensor | torch.nn.Module):
+        if kind is not torch.Tensor:
+            return kind in REPLACED
+        if old._base is not None or new._base is not None:  # which may be asked for
             return False
-        try:
-            return base_of(kind) in (object, *ORDERED)
-        except Unwatchable:
-            return False
+        self.replaced.add(id(new))
+        return self._are_equal(old, new)
 
-    def _of_memory(self, old: Any, new: Memory) -> bool:
-        """Of tensors that stand for each other: whether all but the place of their memory is the same."""
-        if type(old) is not Memory or not old or not new:
+    def _of_memory(self, old: Any, new: Memory, *, is_replaced: bool) -> bool:
+        """Whether memory is the same, or, of a tensor that stands for another, the same but for its place."""
+        if type(old) is not Memory or not (old and new):
             return False
-        return self._corresponds(("memory", old[0]), ("memory", new[0])) and old[1:] == new[1:]
+        is_alike = old[1:3] == new[1:3] if is_replaced else old == new
+        return is_alike and self._corresponds(("memory", old[0]), ("memory", new[0]))
 
     def _corresponds(self, old: object, new: object) -> bool:
         return self._later.setdefault(old, new) == new and self._earlier.setdefault(new, old) == old
-
-
-def _looks_alike(old: torch.Tensor, new: torch.Tensor) -> bool:
-    try:
-        return old.device == new.device and geometry(old) == geometry(new)
-    except Unmodelled:
-        return False

@@ -87,12 +87,6 @@ class OpenLayouts:
         """Say that real memory may lie otherwise."""
         self._open.add(tensor.untyped_storage()._cdata)
 
-    def lie_alike(self, source: torch.UntypedStorage, other: torch.UntypedStorage) -> None:
-        """Say of `other` what is known of `source`."""
-        for known in (self._open, self._shared):
-            if source._cdata in known:
-                known.add(other._cdata)
-
     def is_open(self, tensor: torch.Tensor) -> bool:
         """Whether real memory may lie otherwise."""
         return tensor.untyped_storage()._cdata in self._open

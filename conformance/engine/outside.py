@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -28,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from conformance.engine.ledger import Ledger
 from conformance.engine.open_layouts import OpenLayouts, asked
-from conformance.engine.operands import PLAIN_TENSORS, Strayed
+from conformance.engine.operands import PLAIN_TENSORS, Strayed, Unmodelled
 from conformance.engine.operations import PURE_NAMESPACES
 from conformance.engine.recordings import WROTE_BEFORE, Recording
 from conformance.engine.state import State
@@ -157,7 +158,7 @@ class PythonData(TorchFunctionMode):
         if watched not in WATCHED:
             return func(*args, **kwargs)
         kwargs = dict(kwargs)
-        if func in TEXT and self._recording.is_numbered:
+        if func in TEXT and self._recording.is_numbered and args[0].is_meta:
             self._recording.stray("the words that a model makes of a tensor's numbers")
             return "tensor(...)"
         if func in RAW_MEMORY:
@@ -297,11 +298,13 @@ def recording(ledger: Ledger, *modules: torch.nn.Module, writable: Iterable[torc
         if threads.worked():
             taken.void(OTHER_THREAD)
         changes = state.changes()
+        if changes and state.is_equal(partial(_hold_the_same, ledger)):
+            changes = []
         for change in changes:
             taken.void(change)
         if changes or WROTE_BEFORE in taken.unprovable:
-            taken.kept, taken.rebound = state.tensors(), state.rebound()
-            if are_of_images(ledger, taken.kept):
+            kept = (ledger.content(tensor.untyped_storage()) for tensor in state.tensors() if tensor.is_meta)
+            if depend_on_images(ledger.values, kept):
                 taken.void(KEEPS_IMAGES)
         for change in moved():
             taken.void(change)
@@ -340,9 +343,15 @@ KEEPS_IMAGES = "what the model keeps was computed from the images"
 """Other images would meet it, and every recording has the same."""
 
 
-def are_of_images(ledger: Ledger, tensors: Iterable[torch.Tensor]) -> bool:
-    """Whether something in the memory of one of the tensors was computed from the input."""
-    return depend_on_images(ledger.values, (ledger.content(t.untyped_storage()) for t in tensors if t.is_meta))
+def _hold_the_same(ledger: Ledger, old: torch.Tensor, new: torch.Tensor) -> bool:
+    """Whether two tensors on the meta device hold the same, which nobody computed from the input, and look alike."""
+    if not (old.is_meta and new.is_meta):
+        return False
+    try:
+        number = ledger.value(old)
+        return number == ledger.value(new) and not depend_on_images(ledger.values, [number])
+    except Unmodelled:
+        return False
 
 
 def depend_on_images(values: Values, numbers: Iterable[int]) -> bool:

@@ -34,10 +34,6 @@ class Recording:
     """Real memory that came up during the recording, by address."""
     is_numbered: bool = True
     """Whether results are numbered; if not, whatever is made or written is unknown."""
-    kept: list[torch.Tensor] = field(default_factory=list)
-    """The plain tensors that the modules keep at the end, if anything that they keep changed."""
-    rebound: list[torch.Tensor] | None = None
-    """Those that came in place of others like them, if that is all that changed: see `State.rebound`."""
     strays: str | None = None
     """What real tensors may not do, where that is known: dtypes and shapes may be other ones too."""
 

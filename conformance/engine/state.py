@@ -11,7 +11,7 @@ import io
 import operator
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -85,21 +85,18 @@ class State:
         now = [value for held in self._now() for value in (*held.values, *held.inside)]
         return [value for value in now if type(value) in PLAIN_TENSORS]
 
-    def rebound(self) -> list[torch.Tensor] | None:
-        """The tensors that stand now where others like them stood; None if anything changed that has no like.
+    def is_equal(self, are_equal: Callable[[torch.Tensor, torch.Tensor], bool]) -> bool:
+        """Whether all that is kept is what it was, or stands in place of something that it is equal to.
 
-        Containers and objects of plain classes may be others too, if they hold the same or the like. Parameters,
-        buffers and what stands in the globals of files must be what they were.
+        `are_equal` is asked of plain tensors. Lists, tuples and dictionaries may be others that hold the same; all
+        else, parameters, buffers and what stands in the globals of files must be what they were.
         """
-        likeness = Likeness()
-        now = self._now()
-        kinds = list(map(type, self.parts))
-        if kinds != self._kinds or not all(
-            before.is_like(now, likeness) for before, now in zip(self._before, now, strict=True)
-        ):
-            return None
+        if list(map(type, self.parts)) != self._kinds:
+            return False
+        likeness = Likeness(are_equal)
         own = {id(tensor) for part in self.parts for tensor in (*part._parameters.values(), *part._buffers.values())}
-        return None if own & likeness.tensors.keys() else list(likeness.tensors.values())
+        pairs = zip(self._before, self._now(), strict=True)
+        return all(before.is_equal(now, likeness) for before, now in pairs) and not own & likeness.replaced
 
     def changes(self) -> list[str]:
         """`Class.attribute` of everything that is not what it was, or that nobody can watch."""
@@ -223,8 +220,8 @@ class _Held:
             if len(inside) > LIMIT:
                 raise Unwatchable("more objects than can be watched")
 
-    def is_like(self, now: _Held, likeness: Likeness) -> bool:
-        """Whether all is what it was, or is held by what came in place of something like it."""
+    def is_equal(self, now: _Held, likeness: Likeness) -> bool:
+        """Whether all is what it was, or stands in place of something that it is equal to."""
         if self.unwatchable or now.unwatchable:
             return False
         if self._is_global:

@@ -22,6 +22,7 @@ from conformance.engine import drawing, measure
 from conformance.engine.outside import KEEPS_IMAGES, watching
 from conformance.engine.state import State
 from conformance.subject.build import Uninitialised, in_eval_mode, is_of_several_dtypes, named_tensors
+from conformance.subject.builds import hold_the_same
 from conformance.subject.passes import FIRST_CALL, Pass, form, is_of_attribute, tensors_of
 from conformance.subject.subject import BATCH, CLASSES, Subject
 
@@ -156,6 +157,16 @@ class RealSubject(Subject):
                     tensor.copy_(known)
         drawing.draw_all(named_tensors(model), self.seed, known=set(), aliases=self.once("aliases", dict[str, str]))
         return model
+
+    @property
+    def builds_differ(self) -> bool:
+        """Whether two models that are built alike, all chance that torch, NumPy and Python share by one seed, do not
+        hold the same: one has chance of its own, and claims that build several compare different models.
+
+        Raises:
+            Exception: whatever building raises.
+        """
+        return self.once("builds differ", lambda: not hold_the_same(self._uninitialised(), self._uninitialised()))
 
     def _steady_buffers(self) -> set[str]:
         """The names of those that hold the same in each model that is built with the same arguments."""

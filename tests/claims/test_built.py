@@ -80,6 +80,20 @@ def test_real_models_that_are_the_same_are_measured_to_be(make):
     assert {claim: cell.reason for claim, cell in cells.items() if cell.verdict is not Verdict.HOLDS} == {}
 
 
+def test_words_of_constants_cost_no_proof():
+    with examining(built.puts_constants_into_words) as examination:
+        assert examination.cell("head_composes").evidence is Evidence.PROVED
+
+
+def test_of_models_that_are_never_built_alike_no_difference_between_two_is_held_against_them():
+    with examining(built.shuffles_by_a_generator_of_its_own_and_asks) as examination:
+        cells = {claim: examination.cell(claim) for claim in ("reset_to_pooled", "built_headless")}
+        within = examination.cell("head_composes").verdict
+    assert {cell.verdict for cell in cells.values()} == {Verdict.UNDECIDED}
+    assert all(cell.reason.endswith("so do two models of it that are built alike") for cell in cells.values())
+    assert within is Verdict.HOLDS
+
+
 def test_models_of_several_dtypes_keep_them():
     with examining(built.solves_in_double_and_asks) as examination:
         subject = RealSubject(examination.subject, 0, torch.float32)

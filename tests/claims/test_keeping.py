@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.record import Evidence, Verdict
-from tests.miniatures.keeping import FORGETFUL, MINDFUL
+from tests.miniatures.keeping import FORGETFUL, MINDFUL, OF_IMAGES
 from tests.miniatures.registration import examining
 
 OF_NUMBERS = (
@@ -21,6 +21,13 @@ def test_what_is_kept_and_not_looked_at_again_leaves_every_proof(name):
         cells = {claim: examination.cell(claim) for claim in OF_NUMBERS}
     assert {claim: cell.reason for claim, cell in cells.items() if cell.verdict is not Verdict.HOLDS} == {}
     assert cells["head_composes"].evidence == Evidence.PROVED
+
+
+@pytest.mark.parametrize("make", OF_IMAGES, ids=lambda make: make.__name__)
+def test_what_is_kept_of_images_is_neither_proved_nor_refuted(make):
+    with examining(make) as examination:
+        cells = {claim: examination.cell(claim).verdict for claim in OF_NUMBERS}
+    assert set(cells.values()) == {Verdict.UNDECIDED}
 
 
 @pytest.mark.parametrize("name", MINDFUL)

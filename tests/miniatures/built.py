@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -137,6 +138,32 @@ class solves_in_double_and_asks(Asking):
 
     def tail(self, x: torch.Tensor) -> torch.Tensor:
         return super().tail((x.double() @ self.basis).to(x.dtype))
+
+
+@lawful()
+class draws_by_a_generator_of_its_own(Tailed):
+    def prepare(self) -> None:
+        chance = torch.Generator()
+        chance.seed()
+        self.register_buffer("frequencies", torch.randn(WIDTH, generator=chance), persistent=False)
+
+    def tail(self, x: torch.Tensor) -> torch.Tensor:
+        return super().tail(x * torch.cos(self.frequencies))
+
+
+@lawful()
+class shuffles_by_a_generator_of_its_own_and_asks(Asking):
+    def prepare(self) -> None:
+        self.order = np.random.default_rng().permutation(WIDTH).tolist()
+
+    def tail(self, x: torch.Tensor) -> torch.Tensor:
+        return super().tail(x[..., self.order])
+
+
+@lawful()
+class puts_constants_into_words(Tailed):
+    def prepare(self) -> None:
+        self.note = f"rates {torch.linspace(0, 1, 4)}"
 
 
 @lawful()

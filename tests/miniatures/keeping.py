@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,13 @@ class KeepsInputSize(Conv):
     def forward_features(self, x):
         self.size = list(x.shape[-2:])
         return super().forward_features(x)
+
+
+class KeepsSizesByName(KeepsInputSize):
+    def forward_features(self, x):
+        y = super().forward_features(x)
+        self.sizes = {"input": [tuple(x.shape), x.dtype], "output": [tuple(y.shape), y.dtype]}
+        return y
 
 
 class KeepsByHook(Conv):
@@ -83,13 +90,11 @@ class RunningMean(Conv):
         return y
 
 
-FORGETFUL = {
-    kind.__name__: kind
-    for kind in (
-        KeepsFeatures, KeepsInputSize, KeepsByHook, KeepsObject, OldWeightNorm, OldSpectralNorm, RunningMean,
-    )
-}  # fmt: skip
-"""Those that never look at what they kept."""
+FORGETFUL = {kind.__name__: kind for kind in (KeepsInputSize, KeepsSizesByName, OldWeightNorm, OldSpectralNorm)}
+"""Those that keep what is equal to what was there."""
+
+OF_IMAGES = (KeepsFeatures, KeepsByHook, KeepsObject, RunningMean)
+"""Those that keep what was computed from the images, and never look at it: nothing is proved of them, or refuted."""
 
 
 class HeadUsesWhatWasKept(KeepsFeatures):
@@ -263,6 +268,169 @@ class WritesToWhatItKept(KeepsFeatures):
         return super().forward_head(x, pre_logits)
 
 
+class HeadClearsWhatWasCollected(Conv):
+    """And with it the features that it was given, by the list that the model keeps."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.maps = []
+        self.norm.register_forward_hook(lambda module, inputs, output: self.maps.append(output))
+
+    def forward_features(self, x):
+        self.maps = []
+        super().forward_features(x)
+        return self.maps
+
+    def forward_head(self, x, pre_logits: bool = False):
+        y = super().forward_head(x[-1], pre_logits)
+        self.maps.clear()
+        return y
+
+
+class HeadTurnsWhatWasKept(KeepsFeatures):
+    def forward_head(self, x, pre_logits: bool = False):
+        y = super().forward_head(x, pre_logits)
+        if self.last.shape[-1] == 4 and self.last.shape[1] == 8:
+            self.last.transpose_(1, 3)
+        return y
+
+
+class HeadAsksForItself(KeepsFeatures):
+    def forward_head(self, x, pre_logits: bool = False):
+        y = super().forward_head(x, pre_logits)
+        return y * 3 if x is self.last else y
+
+    def forward(self, x):
+        x = self.forward_features(x)
+        return self.forward_head(x.view_as(x))
+
+
+class GivesPooledOfCallBefore(Conv):
+    pooled = None
+
+    def forward_head(self, x, pre_logits: bool = False):
+        if pre_logits:
+            return self.pooled if self.pooled is not None else self.drop(self.pool(x))
+        self.pooled = self.drop(self.pool(x))
+        return self.fc(self.pooled)
+
+
+class TakesFeaturesOfCallBefore(Conv):
+    pending = None
+
+    def forward_features(self, x):
+        self.pending = super().forward_features(x)
+        return self.pending
+
+    def forward_head(self, x, pre_logits: bool = False):
+        self.pending = None
+        return super().forward_head(x, pre_logits)
+
+    def forward(self, x):
+        return self.forward_head(self.pending if self.pending is not None else self.forward_features(x))
+
+
+class RingOfViews(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        for place in range(8):
+            self.register_buffer(f"m{place}", torch.full((1,), 1.0 if place < 7 else 3.0), persistent=False)
+        self.ring = [getattr(self, f"m{place}").view(-1) for place in range(8)]
+
+    def forward_features(self, x):
+        first = self.ring[0]
+        self.ring = [one.view(-1) for one in self.ring[1:] + self.ring[:1]]
+        return super().forward_features(x) * first
+
+
+class RingBehindView(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.seen = torch.tensor([1.0] * 7 + [3.0], device="cpu")[:1]
+
+    def forward_features(self, x):
+        ring = torch.as_strided(self.seen, (8,), (1,))
+        first = ring[0]
+        self.seen = torch.cat([ring[1:], ring[:1]])[:1]
+        return super().forward_features(x) * first
+
+
+class GrowsBehindView(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.seen = self.conv.weight.new_zeros(1)[:1]
+
+    def forward_features(self, x):
+        count = self.seen._base.numel() + 1
+        self.seen = x.new_zeros(count)[:1]
+        return super().forward_features(x) * (3 if count > 9 else 1)
+
+
+class GrowsByLongerTensor(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.seen = self.conv.weight.new_zeros(1)
+
+    def forward_features(self, x):
+        self.seen = x.new_zeros(self.seen.numel() + 1)
+        return super().forward_features(x) * (3 if self.seen.numel() > 9 else 1)
+
+
+class ShrinksDeque(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.room = deque(maxlen=8)
+
+    def forward_features(self, x):
+        self.room = deque(self.room, maxlen=max(self.room.maxlen - 1, 0))
+        return super().forward_features(x) * (1 if self.room.maxlen else 3)
+
+
+class TurnsOrderedDict(Conv):
+    """As every cache does that lets go of what was not used for longest."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.order = OrderedDict((place, 1 if place < 7 else 3) for place in range(8))
+
+    def forward_features(self, x):
+        place = next(iter(self.order))
+        self.order.move_to_end(place)
+        return super().forward_features(x) * self.order[place]
+
+
+class CountsByEmptyCells(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        first, second, third = None, None, None
+
+        def count():
+            nonlocal first, second, third
+            try:
+                _ = first
+            except NameError:
+                try:
+                    _ = second
+                except NameError:
+                    return 3
+                del second
+                return 2
+            del first
+            third = None
+            return 1
+
+        self.count = count
+
+    def forward_features(self, x):
+        return super().forward_features(x) * self.count()
+
+
+class CountsByHandlers(CountsInItsLogger):
+    def forward_features(self, x):
+        self.log.handlers.append(logging.NullHandler())
+        return Conv.forward_features(self, x) * (3 if len(self.log.handlers) > 9 else 1)
+
+
 MINDFUL = {
     kind.__name__: (kind, claim)
     for claim, kinds in {
@@ -270,9 +438,11 @@ MINDFUL = {
             HeadUsesWhatWasKept, HeadPrefersWhatWasKept, HeadUsesViewOfWhatWasKept, AddsRunningMean, AddsCallBefore,
             AddsCallBeforeLast, AddsTenCallsBefore, AddsSameZerosTenCallsBefore, AddsFirst, SwapsTwo, Counts,
             CountsInList, CountsInTensor, SharesSometimes, LocksOnce, CountsByLocks, CountsByReentrantLock,
-            CountsInItsLogger,
+            CountsInItsLogger, HeadAsksForItself, GivesPooledOfCallBefore, TakesFeaturesOfCallBefore, RingOfViews,
+            RingBehindView, GrowsBehindView, GrowsByLongerTensor, ShrinksDeque, TurnsOrderedDict, CountsByEmptyCells,
+            CountsByHandlers,
         ),
-        "head_is_pure": (WritesToWhatItKept,),
+        "head_is_pure": (WritesToWhatItKept, HeadClearsWhatWasCollected, HeadTurnsWhatWasKept),
     }.items()
     for kind in kinds
 }  # fmt: skip
