@@ -158,7 +158,7 @@ class PythonData(TorchFunctionMode):
         if watched not in WATCHED:
             return func(*args, **kwargs)
         kwargs = dict(kwargs)
-        if func in TEXT and self._recording.is_numbered and args[0].is_meta:
+        if func in TEXT and self._ledger is not None and args[0].is_meta:
             self._recording.stray("the words that a model makes of a tensor's numbers")
             return "tensor(...)"
         if func in RAW_MEMORY:

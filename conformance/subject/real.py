@@ -22,9 +22,9 @@ from conformance.engine import drawing, measure
 from conformance.engine.outside import KEEPS_IMAGES, watching
 from conformance.engine.state import State
 from conformance.subject.build import Uninitialised, in_eval_mode, is_of_several_dtypes, named_tensors
-from conformance.subject.builds import hold_the_same
 from conformance.subject.passes import FIRST_CALL, Pass, form, is_of_attribute, tensors_of
 from conformance.subject.subject import BATCH, CLASSES, Subject
+from conformance.subject.twins import hold_the_same
 
 T = TypeVar("T")
 
