@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from conformance.run.crashes import Death, Ledger
 
 NAME = "timm-conformance-controller"
+BEGINNING = "import sys; line = sys.stdin.readline(); exec(eval(line) if line.endswith(chr(10)) else '')"
+"""The program of a new worker, which execnet feeds: without a word where its controller was stopped meanwhile."""
 _MOST_DEATHS_AT_START = 2
 """In a row: one may be the system's doing, two would go on for ever."""
 
@@ -77,8 +79,11 @@ class Controller:
         elif self._config.getoption("timm_resume"):
             raise pytest.UsageError("--timm-resume needs --timm-output: it goes on with PATH.partial")
         if self._config.pluginmanager.hasplugin("dsession"):
+            from execnet import gateway_io
+
             from conformance.run.crashes import Ledger
 
+            gateway_io.popen_bootstrapline = BEGINNING
             self._shared = tempfile.TemporaryDirectory(prefix="timm-conformance-")
             timeout = self._config.getoption("timm_timeout")
             self._ledger = Ledger(self._directory, timeout)

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from conformance.record_file import read_run
+from conformance.run.controller import BEGINNING
 from tests.report.synthetic import run_of, write
 from tests.run.conftest import environment, without_what_varies
 from tests.run.faults import CHOICE, all_have_ended, left_in, processes_of
@@ -141,6 +142,12 @@ def test_ctrl_c_and_sigterm_at_any_moment_leave_nothing_but_what_was_decided(tmp
     assert "2 models decided before" in last.said
     assert without_what_varies(tmp_path / "run.jsonl") == without_what_varies(undisturbed)
     assert not last.partial.exists()
+
+
+@pytest.mark.parametrize("heard", [b"", b"\"print('never')"], ids=["nothing", "half a line"])
+def test_a_worker_whose_controller_is_stopped_while_it_starts_ends_without_a_word(heard):
+    ran = subprocess.run([sys.executable, "-c", BEGINNING], input=heard, capture_output=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
 
 def test_sigkill_of_any_of_its_processes_loses_nothing_that_was_decided(tmp_path, audit, undisturbed):
