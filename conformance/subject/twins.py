@@ -11,8 +11,8 @@ from torch import nn
 from conformance.engine.held import PLAIN
 from conformance.engine.state import parts_of
 
-OF_MODULES = frozenset({"_parameters", "_modules"})
-"""Attributes of modules that are not compared: weights are drawn, and modules follow."""
+OF_MODULES = frozenset(vars(nn.Module())) - {"_buffers"}
+"""Attributes of every module that are not compared: weights are drawn, modules follow, hooks are counted."""
 
 
 def hold_the_same(left: nn.Module, right: nn.Module) -> bool:

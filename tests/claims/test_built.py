@@ -94,6 +94,23 @@ def test_of_models_that_are_never_built_alike_no_difference_between_two_is_held_
     assert within is Verdict.HOLDS
 
 
+class doubles_when_whole_and_has_a_hook(built.Asking):
+    """Hooks are counted throughout the process: two models never have the same."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.norm.register_forward_hook(lambda module, images, output: None)
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_hook_does_not_make_models_differ():
+    with examining(doubles_when_whole_and_has_a_hook) as examination:
+        cell = examination.cell("head_composes")
+    assert (cell.verdict, cell.evidence) == (Verdict.VIOLATED, Evidence.MEASURED)
+
+
 def test_models_of_several_dtypes_keep_them():
     with examining(built.solves_in_double_and_asks) as examination:
         subject = RealSubject(examination.subject, 0, torch.float32)
