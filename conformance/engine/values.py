@@ -74,10 +74,6 @@ class Values:
             if number not in without:
                 pending.extend(self._nodes[number].children)
 
-    def why_fresh(self, number: int) -> str | None:
-        """Why the computation is not reproducible, or None where it is."""
-        return min((why for why, _ in self.all_fresh(number)), default=None)
-
     def all_fresh(self, number: int) -> set[tuple[str, int]]:
         """All that makes the computation not reproducible: why, and which of those that have the same reason."""
         if self.is_reproducible(number):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conformance.record import Evidence, Verdict
-from tests.miniatures.keeping import FORGETFUL, MINDFUL, OF_IMAGES
+from tests.miniatures.keeping import FORGETFUL, OF_IMAGES
+from tests.miniatures.recalling import MINDFUL
 from tests.miniatures.registration import examining
 
 OF_NUMBERS = (

@@ -123,12 +123,8 @@ class frozen_in_half_precision(Tailed):
 
 
 @lawful(*BUT_DTYPE)
-class frozen_in_half_precision_and_asks(Asking):
-    def prepare(self) -> None:
-        self.linear.to(torch.bfloat16)
-
-    def tail(self, x: torch.Tensor) -> torch.Tensor:
-        return super().tail(x.to(torch.bfloat16)).to(x.dtype)
+class frozen_in_half_precision_and_asks(frozen_in_half_precision, Asking):
+    pass
 
 
 @lawful(*BUT_DTYPE)
