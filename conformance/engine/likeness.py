@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from conformance.engine.held import PLAIN, Facts, Memory
+from conformance.engine.held import PLAIN, Facts, Memory, memory_of_tensor
 
 REPLACED: tuple[type, ...] = (dict, list, tuple)
 """Containers that others may stand for: they have an order, and nothing but what they hold."""
@@ -35,14 +35,14 @@ class Likeness:
         """Whether two lists are alike that hold objects, each followed by its facts, if it has any, and its parts."""
         if len(before) != len(now):
             return False
-        previous = None
+        replaced = None
         for old, new in zip(before, now, strict=True):
             if type(new) is Memory:
-                if not self._of_memory(old, new, is_replaced=id(previous) in self.replaced):
+                if not self._of_memory(old, new, replaced):
                     return False
             elif not self._of_objects(old, new):
                 return False
-            previous = new
+            replaced = old if id(new) in self.replaced else None
         return True
 
     def _of_objects(self, old: Any, new: Any) -> bool:
@@ -63,12 +63,16 @@ class Likeness:
         self.replaced.add(id(new))
         return self._are_equal(old, new)
 
-    def _of_memory(self, old: Any, new: Memory, *, is_replaced: bool) -> bool:
-        """Whether memory is the same, or, of a tensor that stands for another, the same but for its place."""
+    def _of_memory(self, old: Any, new: Memory, replaced: torch.Tensor | None) -> bool:
+        """Whether memory is the same, or, where a tensor was `replaced`, the same but for its place.
+
+        That tensor must be what it was: what its like was compared with is how it looks now.
+        """
         if type(old) is not Memory or not (old and new):
             return False
-        is_alike = old[1:3] == new[1:3] if is_replaced else old == new
-        return is_alike and self._corresponds(("memory", old[0]), ("memory", new[0]))
+        if replaced is not None and (old[1:3] != new[1:3] or memory_of_tensor(replaced) != old[:3]):
+            return False
+        return (replaced is not None or old == new) and self._corresponds(("memory", old[0]), ("memory", new[0]))
 
     def _corresponds(self, old: object, new: object) -> bool:
         return self._later.setdefault(old, new) == new and self._earlier.setdefault(new, old) == old

@@ -292,6 +292,30 @@ class GrowsByLongerTensor(Conv):
         return super().forward_features(x) * (3 if self.seen.numel() > 9 else 1)
 
 
+class GrowsByDimensions(Conv):
+    """What stood there before the call is turned before another is put in its place."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.seen = self.conv.weight.new_zeros(1)
+
+    def forward_features(self, x):
+        self.seen.unsqueeze_(0)
+        self.seen = torch.zeros(self.seen.shape, device=x.device)
+        return super().forward_features(x) * (3 if self.seen.dim() > 9 else 1)
+
+
+class GrowsByOtherData(Conv):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.seen = self.conv.weight.new_zeros(1)
+
+    def forward_features(self, x):
+        self.seen.data = torch.zeros(self.seen.numel() + 1, device=x.device)
+        self.seen = torch.zeros(self.seen.shape, device=x.device)
+        return super().forward_features(x) * (3 if self.seen.numel() > 9 else 1)
+
+
 class ShrinksDeque(Conv):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -355,7 +379,8 @@ MINDFUL = {
             AddsCallBeforeLast, AddsTenCallsBefore, AddsSameZerosTenCallsBefore, AddsFirst, SwapsTwo, Counts,
             CountsInList, CountsInTensor, SharesSometimes, LocksOnce, CountsByLocks, CountsByReentrantLock,
             CountsInItsLogger, HeadAsksForItself, GivesPooledOfCallBefore, TakesFeaturesOfCallBefore, RingOfViews,
-            RingBehindView, GrowsBehindView, GrowsByLongerTensor, ShrinksDeque, TurnsOrderedDict, CountsByEmptyCells,
+            RingBehindView, GrowsBehindView, GrowsByLongerTensor, GrowsByDimensions,
+            GrowsByOtherData, ShrinksDeque, TurnsOrderedDict, CountsByEmptyCells,
             CountsByHandlers,
         ),
         "head_is_pure": (WritesToWhatItKept, HeadClearsWhatWasCollected, HeadTurnsWhatWasKept),
